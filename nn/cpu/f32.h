@@ -1,0 +1,5 @@
+/* Chooses float32 for the kernel source included next. No guard: see nn/cpu/internal.h. */
+#undef real
+#undef F
+#define real float
+#define F(name) su_cpu_##name##_f32
