@@ -36,7 +36,8 @@ typedef struct {
 
 /* Fills err (when not NULL) from a printf format and returns code, so that `return su_fail(...)` reads well.
  * A message that is too long is cut, never overrun. */
-su_status su_fail(su_error *err, su_status code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+su_status su_fail(su_error *err, su_status code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Like su_fail, with a position. */
 su_status su_fail_at(su_error *err, su_status code, int64_t position, const char *format, ...)

@@ -1,7 +1,9 @@
 /* Files: whole-file reads with a limit, and atomic writes.
  *
- * A writer makes PATH.tmp-PID in the same folder, writes, fsyncs, renames it to PATH and fsyncs the folder:
- * under the final name there is either the old content or the whole new one, whatever kills the process. */
+ * A writer makes PATH.tmp-PID-N in the same folder, writes, fsyncs, renames it to PATH and fsyncs the folder:
+ * under the final name there is either the old content or the whole new one, whatever kills the process. A
+ * symbolic link is followed and stays; a device or a pipe (/dev/stdout, a shell's >(...)) is written in
+ * place. */
 #ifndef SU_BASE_FILE_H
 #define SU_BASE_FILE_H
 
@@ -10,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads a regular file of at most max bytes; *data is NUL-terminated and freed with su_free.
+/* Reads a file (or a pipe, to its end) of at most max bytes; *data is NUL-terminated and freed with su_free.
  * SU_ENOTFOUND, SU_EIO (also: is a folder), SU_ELIMIT. */
 su_status su_file_read(const char *path, size_t max, char **data, size_t *length, su_error *err);
 
@@ -19,8 +21,9 @@ su_status su_writer_open(const char *path, su_writer **w, su_error *err);
 su_status su_writer_add(su_writer *w, const void *data, size_t length, su_error *err);
 su_status su_writer_printf(su_writer *w, su_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-su_status su_writer_commit(su_writer *w, su_error *err); /* frees w, also on failure (then nothing is under PATH) */
-void su_writer_abort(su_writer *w);                      /* removes the temporary file; NULL accepted */
+su_status su_writer_commit(su_writer *w,
+                           su_error *err); /* frees w, also on failure (then nothing is under PATH) */
+void su_writer_abort(su_writer *w);        /* removes the temporary file; NULL accepted */
 
 su_status su_file_write(const char *path, const void *data, size_t length, su_error *err); /* atomic, whole */
 
@@ -31,7 +34,7 @@ bool su_is_folder(const char *path);
 char *su_path_join(const char *folder, const char *name);
 const char *su_path_name(const char *path); /* what follows the last '/' */
 
-/* A read-only memory map. */
+/* A read-only memory map of a regular file. An empty file gives length 0 and data that is not NULL. */
 typedef struct {
     const uint8_t *data;
     size_t length;

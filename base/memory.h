@@ -1,8 +1,8 @@
 /* Checked allocation and the growable buffer.
  *
- * Sizes are products of counts that often come from a file, so every allocator takes (count, size), multiplies
- * in 64 bits and returns NULL on overflow. For tests, su_alloc_fail_after() makes the n-th allocation fail,
- * which is how every error path is run. */
+ * Sizes are products of counts that often come from a file, so every allocator takes (count, size),
+ * multiplies in 64 bits and returns NULL on overflow. For tests, su_alloc_fail_after() makes the n-th
+ * allocation fail, which is how every error path is run. */
 #ifndef SU_BASE_MEMORY_H
 #define SU_BASE_MEMORY_H
 
@@ -12,10 +12,10 @@
 
 enum { SU_ALIGN = 64 }; /* bytes; what su_alloc_aligned returns: a cache line, an AVX-512 register */
 
-void *su_alloc(size_t count, size_t size);          /* not initialised; NULL on overflow or no memory */
-void *su_calloc(size_t count, size_t size);         /* zeroed */
+void *su_alloc(size_t count, size_t size);              /* not initialised; NULL on overflow or no memory */
+void *su_calloc(size_t count, size_t size);             /* zeroed */
 void *su_realloc(void *old, size_t count, size_t size); /* old stays valid when NULL is returned */
-void *su_alloc_aligned(size_t count, size_t size);  /* SU_ALIGN-aligned, not initialised */
+void *su_alloc_aligned(size_t count, size_t size);      /* SU_ALIGN-aligned, not initialised */
 char *su_strdup(const char *s);
 char *su_strndup(const char *s, size_t length);
 void su_free(void *p); /* for all of the above; NULL is accepted */
@@ -23,8 +23,8 @@ void su_free(void *p); /* for all of the above; NULL is accepted */
 /* Test hook: the n-th allocation from now (1-based) and all later ones return NULL; 0 switches it off. */
 void su_alloc_fail_after(int64_t n);
 
-/* A byte buffer that grows by doubling up to a mandatory maximum. A failed append leaves the content as it was
- * and the buffer usable. data is always NUL-terminated (the NUL is not counted in length). */
+/* A byte buffer that grows by doubling up to a mandatory maximum. A failed append leaves the content as it
+ * was and the buffer usable. data is always NUL-terminated (the NUL is not counted in length). */
 typedef struct {
     char *data; /* owned */
     size_t length, capacity, max;
@@ -33,7 +33,8 @@ typedef struct {
 void su_buffer_init(su_buffer *b, size_t max);
 void su_buffer_free(su_buffer *b); /* leaves an empty buffer with the same maximum */
 void su_buffer_clear(su_buffer *b);
-su_status su_buffer_add(su_buffer *b, const void *data, size_t length, su_error *err); /* SU_ELIMIT, SU_ENOMEM */
+su_status su_buffer_add(su_buffer *b, const void *data, size_t length,
+                        su_error *err); /* SU_ELIMIT, SU_ENOMEM */
 su_status su_buffer_printf(su_buffer *b, su_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -44,7 +45,8 @@ typedef struct {
     char *base; /* not owned */
     size_t size, used, peak;
     bool measuring; /* true when base is NULL by intent */
-    bool overflow;  /* a real pass asked for more than was planned: a bug in the plan, reported by the caller */
+    bool
+        overflow; /* a real pass asked for more than was planned: a bug in the plan, reported by the caller */
 } su_arena;
 
 void su_arena_measure(su_arena *a);

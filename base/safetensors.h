@@ -7,10 +7,10 @@
  *   |        |   "__metadata__":{str:str}}  |                                         |
  *   +--------+------------------------------+-----------------------------------------+
  *
- * The reader maps the file and refuses: a header above 100 MB or beyond the file, duplicate names, a product of
- * a shape that overflows 64 bits or differs from the offsets, holes, overlaps, trailing bytes, unknown dtypes.
- * Our writer aligns the data to 64 bytes (header padded with spaces), orders tensors as given, and puts a CRC-32
- * of the data into __metadata__ ("crc32", 8 hex digits), which su_safetensors_verify checks. */
+ * The reader maps the file and refuses: a header above 100 MB or beyond the file, duplicate names, a product
+ * of a shape that overflows 64 bits or differs from the offsets, holes, overlaps, trailing bytes, unknown
+ * dtypes. Our writer aligns the data to 64 bytes (header padded with spaces), orders tensors as given, and
+ * puts a CRC-32 of the data into __metadata__ ("crc32", 8 hex digits), which su_safetensors_verify checks. */
 #ifndef SU_BASE_SAFETENSORS_H
 #define SU_BASE_SAFETENSORS_H
 
@@ -19,13 +19,23 @@
 #include <stdint.h>
 
 typedef enum {
-    SU_DTYPE_F64, SU_DTYPE_F32, SU_DTYPE_F16, SU_DTYPE_BF16,
-    SU_DTYPE_I64, SU_DTYPE_I32, SU_DTYPE_I16, SU_DTYPE_I8,
-    SU_DTYPE_U64, SU_DTYPE_U32, SU_DTYPE_U16, SU_DTYPE_U8, SU_DTYPE_BOOL,
+    SU_DTYPE_F64,
+    SU_DTYPE_F32,
+    SU_DTYPE_F16,
+    SU_DTYPE_BF16,
+    SU_DTYPE_I64,
+    SU_DTYPE_I32,
+    SU_DTYPE_I16,
+    SU_DTYPE_I8,
+    SU_DTYPE_U64,
+    SU_DTYPE_U32,
+    SU_DTYPE_U16,
+    SU_DTYPE_U8,
+    SU_DTYPE_BOOL,
 } su_dtype;
 
-size_t su_dtype_size(su_dtype dtype);       /* bytes */
-const char *su_dtype_name(su_dtype dtype);  /* "F32", as in the header */
+size_t su_dtype_size(su_dtype dtype);      /* bytes */
+const char *su_dtype_name(su_dtype dtype); /* "F32", as in the header */
 
 enum { SU_MAX_RANK = 8 };
 
@@ -34,7 +44,8 @@ typedef struct {
     su_dtype dtype;
     int rank;
     int64_t shape[SU_MAX_RANK];
-    const void *data; /* into the map (reader), or host memory (writer) */
+    const void
+        *data; /* into the map (reader), or host memory (writer); files by others may leave it unaligned */
     size_t bytes;
 } su_tensor_view;
 
@@ -43,13 +54,14 @@ typedef struct su_safetensors su_safetensors;
 su_status su_safetensors_open(const char *path, su_safetensors **file, su_error *err);
 void su_safetensors_close(su_safetensors *file);
 int64_t su_safetensors_count(const su_safetensors *file);
-const su_tensor_view *su_safetensors_at(const su_safetensors *file, int64_t index); /* in header order */
+const su_tensor_view *su_safetensors_at(const su_safetensors *file, int64_t index);      /* in header order */
 const su_tensor_view *su_safetensors_find(const su_safetensors *file, const char *name); /* NULL: not there */
 /* SU_ENOTFOUND / SU_EMISMATCH (with both shapes in the message). A negative extent in shape matches any. */
 su_status su_safetensors_get(const su_safetensors *file, const char *name, su_dtype dtype, int rank,
                              const int64_t *shape, const su_tensor_view **view, su_error *err);
 const char *su_safetensors_metadata(const su_safetensors *file, const char *key); /* NULL: not there */
-su_status su_safetensors_verify(const su_safetensors *file, su_error *err); /* CRC; SU_OK when there is none */
+su_status su_safetensors_verify(const su_safetensors *file,
+                                su_error *err); /* CRC; SU_OK when there is none */
 
 /* Atomic, whole. metadata: NULL-terminated list key, value, key, value, ... or NULL. */
 su_status su_safetensors_write(const char *path, const su_tensor_view *tensors, int64_t count,

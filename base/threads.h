@@ -14,12 +14,14 @@ typedef struct su_pool su_pool;
 /* task: 0 .. tasks-1; worker: 0 .. su_pool_workers()-1, to index per-thread scratch memory. */
 typedef void su_task(void *context, int64_t task, int worker);
 
-su_status su_pool_new(int threads, su_pool **pool, su_error *err); /* threads 0: one per available core (affinity respected) */
+su_status su_pool_new(int threads, su_pool **pool,
+                      su_error *err); /* threads 0: one per available core (affinity respected) */
 void su_pool_free(su_pool *pool);
 int su_pool_workers(const su_pool *pool); /* the caller's thread counts as one; 1 for a NULL pool */
 
-/* Runs all tasks and returns when the last one has ended. The calling thread works too. A NULL pool runs them in
- * order on the caller. Not reentrant: a task must not call su_pool_run on the same pool. */
+/* Runs all tasks and returns when the last one has ended. The calling thread works too. A NULL pool runs them
+ * in order on the caller. Not reentrant: a task must not call su_pool_run on the same pool, nor may two
+ * threads at the same time. */
 void su_pool_run(su_pool *pool, int64_t tasks, su_task *task, void *context);
 
 int su_cpu_count(void); /* cores this process may use (affinity mask, cgroup quota), at least 1 */
