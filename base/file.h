@@ -21,9 +21,9 @@ su_status su_writer_open(const char *path, su_writer **w, su_error *err);
 su_status su_writer_add(su_writer *w, const void *data, size_t length, su_error *err);
 su_status su_writer_printf(su_writer *w, su_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-su_status su_writer_commit(su_writer *w,
-                           su_error *err); /* frees w, also on failure (then nothing is under PATH) */
-void su_writer_abort(su_writer *w);        /* removes the temporary file; NULL accepted */
+/* Frees w in any case. After a failure the old file, if any, is untouched. */
+su_status su_writer_commit(su_writer *w, su_error *err);
+void su_writer_abort(su_writer *w); /* removes the temporary file; NULL accepted */
 
 su_status su_file_write(const char *path, const void *data, size_t length, su_error *err); /* atomic, whole */
 

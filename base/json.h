@@ -9,8 +9,8 @@
 
 su_status su_json_read(const char *path, size_t max, json_t **root, su_error *err);
 su_status su_json_parse(const char *text, size_t length, const char *name, json_t **root, su_error *err);
-su_status su_json_write(const char *path, const json_t *root,
-                        su_error *err); /* atomic; indented, keys sorted */
+/* Atomic; indented, keys sorted. */
+su_status su_json_write(const char *path, const json_t *root, su_error *err);
 
 /* JSON Lines: calls `line` for every non-empty line of the file, in order, with its 1-based number; a status
  * other than SU_OK ends the walk and is returned. A line that is no JSON object is an SU_EFORMAT error. */

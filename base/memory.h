@@ -33,8 +33,8 @@ typedef struct {
 void su_buffer_init(su_buffer *b, size_t max);
 void su_buffer_free(su_buffer *b); /* leaves an empty buffer with the same maximum */
 void su_buffer_clear(su_buffer *b);
-su_status su_buffer_add(su_buffer *b, const void *data, size_t length,
-                        su_error *err); /* SU_ELIMIT, SU_ENOMEM */
+/* SU_ELIMIT, SU_ENOMEM */
+su_status su_buffer_add(su_buffer *b, const void *data, size_t length, su_error *err);
 su_status su_buffer_printf(su_buffer *b, su_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -45,8 +45,7 @@ typedef struct {
     char *base; /* not owned */
     size_t size, used, peak;
     bool measuring; /* true when base is NULL by intent */
-    bool
-        overflow; /* a real pass asked for more than was planned: a bug in the plan, reported by the caller */
+    bool overflow;  /* a real pass asked for more than was planned: the caller reports a bug in the plan */
 } su_arena;
 
 void su_arena_measure(su_arena *a);

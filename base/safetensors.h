@@ -44,8 +44,7 @@ typedef struct {
     su_dtype dtype;
     int rank;
     int64_t shape[SU_MAX_RANK];
-    const void
-        *data; /* into the map (reader), or host memory (writer); files by others may leave it unaligned */
+    const void *data; /* reader: into the map, in foreign files not always aligned; writer: host memory */
     size_t bytes;
 } su_tensor_view;
 
@@ -60,8 +59,8 @@ const su_tensor_view *su_safetensors_find(const su_safetensors *file, const char
 su_status su_safetensors_get(const su_safetensors *file, const char *name, su_dtype dtype, int rank,
                              const int64_t *shape, const su_tensor_view **view, su_error *err);
 const char *su_safetensors_metadata(const su_safetensors *file, const char *key); /* NULL: not there */
-su_status su_safetensors_verify(const su_safetensors *file,
-                                su_error *err); /* CRC; SU_OK when there is none */
+/* The data against the header's CRC-32; SU_OK when it has none. */
+su_status su_safetensors_verify(const su_safetensors *file, su_error *err);
 
 /* Atomic, whole. metadata: NULL-terminated list key, value, key, value, ... or NULL. */
 su_status su_safetensors_write(const char *path, const su_tensor_view *tensors, int64_t count,

@@ -14,8 +14,8 @@ typedef struct su_pool su_pool;
 /* task: 0 .. tasks-1; worker: 0 .. su_pool_workers()-1, to index per-thread scratch memory. */
 typedef void su_task(void *context, int64_t task, int worker);
 
-su_status su_pool_new(int threads, su_pool **pool,
-                      su_error *err); /* threads 0: one per available core (affinity respected) */
+/* threads 0: one per core that this process may use. */
+su_status su_pool_new(int threads, su_pool **pool, su_error *err);
 void su_pool_free(su_pool *pool);
 int su_pool_workers(const su_pool *pool); /* the caller's thread counts as one; 1 for a NULL pool */
 
