@@ -1,0 +1,155 @@
+/* Files by their content, and decoded pixels to the stored square. */
+#include "datasets/image.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "datasets/codec.h"
+#include "datasets/resize.h"
+#include <math.h>
+#include <string.h>
+
+void su_image_free(su_image *image)
+{
+    if (!image) return;
+    su_free(image->pixels);
+    *image = (su_image){0};
+}
+
+su_status su_image_check_size(uint64_t width, uint64_t height, const char *name, su_error *err)
+{
+    if (width == 0 || height == 0) return su_fail(err, SU_EFORMAT, "%s: a picture of no pixels", name);
+    if (width > SU_IMAGE_MAX_PIXELS || height > SU_IMAGE_MAX_PIXELS || width * height > SU_IMAGE_MAX_PIXELS)
+        return su_fail(err, SU_ELIMIT, "%s: %llux%llu pixels; at most %d million are read", name,
+                       (unsigned long long)width, (unsigned long long)height, SU_IMAGE_MAX_PIXELS / 1000000);
+    return SU_OK;
+}
+
+/* What a file that is neither JPEG nor PNG is, for the message. */
+static const char *other_format(const uint8_t *data, size_t length)
+{
+    static const struct {
+        size_t at, length;
+        const char *magic, *format;
+    } known[] = {
+        {0, 4, "GIF8", "a GIF file"},
+        {0, 4, "II*\0", "a TIFF file"},
+        {0, 4, "MM\0*", "a TIFF file"},
+        {0, 2, "BM", "a BMP file"},
+        {8, 4, "WEBP", "a WebP file"},
+        {0, 4, "%PDF", "a PDF file"},
+        {128, 4, "DICM", "a DICOM file"},
+        {4, 4, "jP  ", "a JPEG 2000 file"},
+        {0, 3, "\xff\x4f\xff", "a JPEG 2000 file"},
+        {0, 4, "\xff\xd8\xff\xf7", "a JPEG-LS file"},
+        {0, 2, "PK", "a ZIP archive"},
+        {0, 2, "\x1f\x8b", "a gzip archive"},
+        {0, 1, "<", "a web page or XML"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (length >= known[i].at + known[i].length &&
+            memcmp(data + known[i].at, known[i].magic, known[i].length) == 0)
+            return known[i].format;
+    return "no image format that is known here";
+}
+
+su_status su_image_decode(const uint8_t *data, size_t length, const char *name, su_image *image,
+                          su_error *err)
+{
+    static const uint8_t jpeg[] = {0xff, 0xd8, 0xff}, png[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+    *image = (su_image){0};
+    if (length == 0) return su_fail(err, SU_EFORMAT, "%s: the file is empty", name);
+    if (length > SU_IMAGE_MAX_BYTES)
+        return su_fail(err, SU_ELIMIT, "%s: a file of %zu bytes; at most %d are read", name, length,
+                       SU_IMAGE_MAX_BYTES);
+    if (length >= sizeof jpeg && memcmp(data, jpeg, sizeof jpeg) == 0)
+        return su_jpeg_decode(data, length, name, image, err);
+    if (length >= sizeof png && memcmp(data, png, sizeof png) == 0)
+        return su_png_decode(data, length, name, image, err);
+    return su_fail(err, SU_EFORMAT, "%s: %s; JPEG and PNG are read", name, other_format(data, length));
+}
+
+su_status su_image_decode_file(const char *path, su_image *image, su_error *err)
+{
+    char *data;
+    size_t length;
+    *image = (su_image){0};
+    su_status status = su_file_read(path, SU_IMAGE_MAX_BYTES, &data, &length, err);
+    if (status) return status;
+    status = su_image_decode((const uint8_t *)data, length, path, image, err);
+    su_free(data);
+    return status;
+}
+
+static void grey_from_rgb(const uint8_t *in, uint8_t *out, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (uint8_t)((in[3 * i] * 19595 + in[3 * i + 1] * 38470 + in[3 * i + 2] * 7471 + 0x8000) >> 16);
+}
+
+/* Where the picture goes in the square, and which part of it: the arithmetic of Pillow's ImageOps.pad and
+ * .fit. */
+static void place(const su_image *in, const su_image_recipe *recipe, su_box *box, int32_t *x, int32_t *y,
+                  int32_t *width, int32_t *height)
+{
+    const int32_t size = recipe->size, w = in->width, h = in->height;
+    *box = (su_box){0.0f, 0.0f, (float)w, (float)h};
+    *width = *height = size;
+    if (recipe->crop) {
+        if (w > h) {
+            box->x0 = (float)((w - h) * 0.5);
+            box->x1 = box->x0 + (float)h;
+        } else {
+            box->y0 = (float)((h - w) * 0.5);
+            box->y1 = box->y0 + (float)w;
+        }
+    } else if (w > h) {
+        *height = (int32_t)lrint((double)h / w * size); /* ties to even, as Python rounds */
+        if (*height < 1) *height = 1;
+    } else if (h > w) {
+        *width = (int32_t)lrint((double)w / h * size);
+        if (*width < 1) *width = 1;
+    }
+    *x = (int32_t)lrint((size - *width) * 0.5);
+    *y = (int32_t)lrint((size - *height) * 0.5);
+}
+
+su_status su_image_to_recipe(const su_image *in, const su_image_recipe *recipe, uint8_t *out, su_error *err)
+{
+    const int32_t size = recipe->size, channels = recipe->channels;
+    if (size < 1 || (channels != 1 && channels != 3))
+        return su_fail(err, SU_EINVAL, "recipe: size %d with %d channels; 1 or 3 channels are made", size,
+                       channels);
+    su_box box;
+    int32_t x, y, width, height;
+    place(in, recipe, &box, &x, &y, &width, &height);
+
+    /* Grey pictures are resampled as grey, whatever is stored; colour ones become grey before. */
+    const int32_t worked = in->channels < channels ? in->channels : channels;
+    su_raster from = {in->pixels, in->width, in->height, worked, (int64_t)in->width * worked};
+    uint8_t *grey = NULL, *made = NULL;
+    if (in->channels > worked) {
+        const int64_t n = (int64_t)in->width * in->height;
+        grey = su_alloc((size_t)n, 1);
+        if (grey) grey_from_rgb(in->pixels, grey, n);
+        from.pixels = grey;
+    }
+    const int64_t stride = (int64_t)size * channels;
+    uint8_t *corner = out + y * stride + x * channels;
+    su_raster to = {corner, width, height, worked, stride};
+    if (worked < channels) {
+        made = su_alloc((size_t)width, (size_t)height);
+        to = (su_raster){made, width, height, 1, width};
+    }
+    su_status status = SU_OK;
+    if (!from.pixels || !to.pixels) status = su_fail(err, SU_ENOMEM, "recipe: no memory");
+    if (!status) {
+        memset(out, 0, (size_t)size * (size_t)stride);
+        status = su_resize(&from, &box, &to, err);
+    }
+    if (!status && made)
+        for (int32_t r = 0; r < height; r++)
+            for (int32_t c = 0; c < width; c++)
+                memset(corner + r * stride + 3 * c, made[(int64_t)r * width + c], 3);
+    su_free(grey);
+    su_free(made);
+    return status;
+}
