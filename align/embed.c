@@ -1,0 +1,76 @@
+#include "align/embed.h"
+#include "base/log.h"
+#include <string.h>
+
+int su_embed_image_slot(const su_model *m, const su_dataset *ds, int stream)
+{
+    if (m->config.stream[stream].tower.kind != SU_TOWER_VIT) return -1;
+    for (int i = 0; i < su_dataset_streams(ds); i++) /* image streams come first, "text" last */
+        if (!strcmp(su_dataset_stream(ds, i), m->config.stream[stream].name)) return i;
+    return -1;
+}
+
+su_status su_embed_loader_options(const su_model_config *c, su_loader_options *o, su_error *err)
+{
+    o->image_size = 0;
+    o->max_tokens = 0;
+    for (int i = 0; i < c->streams; i++) {
+        const su_tower_config *t = &c->stream[i].tower;
+        if (t->kind == SU_TOWER_BERT) {
+            if (o->max_tokens)
+                return su_fail(err, SU_EUNSUPPORTED,
+                               "a dataset has one text stream, the model has two text towers");
+            o->max_tokens = t->max_tokens;
+        } else if (o->image_size && o->image_size != t->image_size) {
+            return su_fail(err, SU_EUNSUPPORTED,
+                           "all image towers must take the same image size, not %d and %d px", o->image_size,
+                           t->image_size);
+        } else {
+            o->image_size = t->image_size;
+        }
+    }
+    return SU_OK;
+}
+
+su_status su_embed_items(su_model *m, const su_dataset *ds, const int64_t *items, int64_t count,
+                         const bool *wanted, const char *what, float **z, su_error *err)
+{
+    enum { BATCH = 64 };
+    su_loader *loader = NULL;
+    su_loader_options options = {.batch = BATCH};
+    size_t width = (size_t)su_model_width(m);
+    for (int s = 0; s < m->config.streams; s++) z[s] = NULL;
+    su_status st = su_model_check_dataset(m, ds, err);
+    if (!st) st = su_embed_loader_options(&m->config, &options, err);
+    if (!st) st = su_loader_new(ds, items, count, m->tokenizer, &options, &loader, err);
+    for (int s = 0; s < m->config.streams && !st; s++) {
+        if (wanted && !wanted[s]) continue;
+        z[s] = su_alloc((size_t)count * width, sizeof **z);
+        if (!z[s]) st = su_fail(err, SU_ENOMEM, "no memory for %lld embeddings", (long long)count);
+    }
+    su_progress *progress = what ? su_progress_new(what, "samples", count) : NULL;
+    for (int64_t first = 0; first < count && !st;) {
+        const su_batch *b = NULL;
+        st = su_loader_next(loader, &b, err);
+        if (st || !b) break;
+        for (int s = 0; s < m->config.streams && !st; s++) {
+            if (!z[s]) continue;
+            float *out = z[s] + (size_t)first * width;
+            int slot = su_embed_image_slot(m, ds, s);
+            if (slot >= 0)
+                st = su_model_encode_images(m, s, b->images[slot], b->count, out, err);
+            else
+                st = su_model_encode_ids(m, s, b->ids, b->lengths, b->count, out, err);
+        }
+        first += b->count;
+        su_loader_release(loader, b);
+        if (progress) su_progress_step(progress, first, NULL);
+    }
+    if (progress) su_progress_free(progress);
+    su_loader_free(loader);
+    for (int s = 0; s < m->config.streams && st; s++) {
+        su_free(z[s]);
+        z[s] = NULL;
+    }
+    return st;
+}

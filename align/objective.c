@@ -1,0 +1,170 @@
+#include "align/objective.h"
+#include <math.h>
+#include <string.h>
+
+static double scheduled(double start, double end, double from, double progress)
+{
+    if (end < 0.0 || progress <= from) return start;
+    return start + (end - start) * (progress - from) / (1.0 - from);
+}
+
+void su_objective_weights(const su_objective *o, double progress, double *lambda_atp, double *lambda_cu)
+{
+    *lambda_atp = scheduled(o->lambda_atp, o->atp_end, o->atp_from, progress);
+    *lambda_cu = scheduled(o->lambda_cu, o->cu_end, o->cu_from, progress);
+}
+
+enum { INFONCE, ATP, CU, PARTS };
+
+su_status su_objective_apply(const su_objective *o, su_device *d, double lambda_atp, double lambda_cu,
+                             int streams, int anchor, void *const *z, void *const *dz, const void *log_scale,
+                             void *d_log_scale, void *scratch, int64_t n, int32_t width, su_losses *losses,
+                             su_error *err)
+{
+    size_t acc = su_dtype_size(d->acc);
+    d->ops->zero(d, scratch, PARTS * acc);
+    for (int m = 0; m < streams; m++) d->ops->zero(d, dz[m], (size_t)(n * width) * acc);
+    double share = 1.0 / (streams - 1);
+    su_status st = SU_OK;
+    for (int m = 0; m < streams && !st; m++) {
+        if (m == anchor) continue;
+        st = d->ops->infonce(d, su_acc_at(d, scratch, INFONCE), dz[anchor], dz[m],
+                             o->learn_temperature ? d_log_scale : NULL, z[anchor], z[m], log_scale, share, n,
+                             width, err);
+        if (!st && lambda_atp > 0.0)
+            d->ops->atp(d, su_acc_at(d, scratch, ATP), dz[anchor], dz[m], z[anchor], z[m], share * lambda_atp,
+                        n, width);
+    }
+    if (!st && lambda_cu > 0.0)
+        st = d->ops->cu(d, su_acc_at(d, scratch, CU), dz, (const void *const *)z, streams, o->centroids,
+                        lambda_cu, n, width, err);
+    if (st) return st;
+    double parts[PARTS];
+    float narrow[PARTS];
+    if (d->acc == SU_DTYPE_F64) {
+        d->ops->download(d, parts, scratch, sizeof parts);
+    } else {
+        d->ops->download(d, narrow, scratch, sizeof narrow);
+        for (int i = 0; i < PARTS; i++) parts[i] = (double)narrow[i];
+    }
+    *losses = (su_losses){.total = parts[INFONCE] + parts[ATP] + parts[CU],
+                          .infonce = parts[INFONCE],
+                          .atp = lambda_atp > 0.0 ? parts[ATP] / lambda_atp : (double)NAN,
+                          .cu = lambda_cu > 0.0 ? parts[CU] / lambda_cu : (double)NAN};
+    return SU_OK;
+}
+
+/* --- one step
+ * ----------------------------------------------------------------------------------------------------- */
+
+struct su_step {
+    su_model *model;
+    int32_t batch, micro;
+    void *z[SU_MAX_STREAMS], *dz[SU_MAX_STREAMS], *norm[SU_MAX_STREAMS];
+    void *scratch;
+};
+
+void su_step_free(su_step *s)
+{
+    if (!s) return;
+    su_device *d = s->model->device;
+    for (int m = 0; m < SU_MAX_STREAMS; m++) {
+        d->ops->release(d, s->z[m]);
+        d->ops->release(d, s->dz[m]);
+        d->ops->release(d, s->norm[m]);
+    }
+    d->ops->release(d, s->scratch);
+    su_free(s);
+}
+
+su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **step, size_t *bytes,
+                      su_error *err)
+{
+    *step = NULL;
+    su_device *d = model->device;
+    if (micro < 1 || micro > batch) micro = batch;
+    su_step *s = su_calloc(1, sizeof *s);
+    if (!s) return su_fail(err, SU_ENOMEM, "no memory for a training step");
+    *s = (su_step){.model = model, .batch = batch, .micro = micro};
+    size_t acc = su_dtype_size(d->acc), rows = (size_t)batch, width = (size_t)su_model_width(model);
+    su_status st = su_model_plan(model, micro, true, bytes, err);
+    for (int m = 0; m < model->config.streams && !st; m++) {
+        st = d->ops->alloc(d, rows * width * acc, &s->z[m], err);
+        if (!st) st = d->ops->alloc(d, rows * width * acc, &s->dz[m], err);
+        if (!st) st = d->ops->alloc(d, rows * acc, &s->norm[m], err);
+        *bytes += rows * (2 * width + 1) * acc;
+    }
+    if (!st) st = d->ops->alloc(d, PARTS * acc, &s->scratch, err);
+    if (st)
+        su_step_free(s);
+    else
+        *step = s;
+    return st;
+}
+
+/* The piece of a batch that micro-batch `number` is, for one stream. Random keys differ by stream and by
+ * piece. */
+static su_tower_input piece(const su_step *s, const su_step_batch *b, int stream, int32_t first)
+{
+    const su_tower_config *c = &s->model->config.stream[stream].tower;
+    int32_t n = b->count - first < s->micro ? b->count - first : s->micro;
+    uint32_t base = (uint32_t)stream << 28 | (uint32_t)(first / s->micro) << 13;
+    su_tower_input in = {
+        .batch = n, .train = b->train, .key = {.seed = b->seed, .step = (uint32_t)b->step, .layer = base}};
+    if (c->kind == SU_TOWER_VIT)
+        in.images = b->images[stream] +
+                    (size_t)first * (size_t)c->image_size * (size_t)c->image_size * (size_t)c->channels;
+    else {
+        in.ids = b->ids[stream] + (size_t)first * (size_t)c->max_tokens;
+        in.lengths = b->lengths[stream] + first;
+    }
+    return in;
+}
+
+static su_status forward(su_step *s, const su_step_batch *b, int stream, int32_t first, su_tower_input *in,
+                         su_error *err)
+{
+    su_device *d = s->model->device;
+    *in = piece(s, b, stream, first);
+    return su_model_forward(s->model, stream, in,
+                            su_acc_at(d, s->z[stream], (int64_t)first * su_model_width(s->model)),
+                            su_acc_at(d, s->norm[stream], first), err);
+}
+
+su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o, double progress,
+                      su_losses *losses, su_error *err)
+{
+    su_model *model = s->model;
+    su_device *d = model->device;
+    int32_t width = su_model_width(model);
+    if (b->count < 2 || b->count > s->batch)
+        return su_fail(err, SU_EINVAL, "a batch of %d does not fit the planned %d", b->count, s->batch);
+    su_tower_input in;
+    su_status st = SU_OK;
+    for (int32_t first = 0; first < b->count && !st; first += s->micro)
+        for (int m = 0; m < model->config.streams && !st; m++) st = forward(s, b, m, first, &in, err);
+    if (st) return st;
+    double lambda_atp = 0.0, lambda_cu = 0.0;
+    su_objective_weights(o, progress, &lambda_atp, &lambda_cu);
+    const void *log_scale =
+        su_acc_at(d, model->params.master, model->params.items[model->logit_scale].offset);
+    void *d_log_scale = su_param_grad(&model->params, model->logit_scale);
+    st = su_objective_apply(o, d, lambda_atp, lambda_cu, model->config.streams, model->config.anchor, s->z,
+                            s->dz, log_scale, d_log_scale, s->scratch, b->count, width, losses, err);
+    if (!st && !isfinite(losses->total)) st = su_fail(err, SU_ENUMERIC, "the loss is %g", losses->total);
+    /* Backward from the last micro-batch to the first: the last one's activations are still in place. */
+    int32_t last = (b->count - 1) / s->micro * s->micro;
+    for (int32_t first = last; first >= 0 && !st; first -= s->micro) {
+        for (int m = 0; m < model->config.streams && !st; m++) {
+            if (first != last)
+                st = forward(s, b, m, first, &in, err);
+            else
+                in = piece(s, b, m, first);
+            int64_t at = (int64_t)first * width;
+            if (!st)
+                st = su_model_backward(model, m, &in, su_acc_at(d, s->dz[m], at), su_acc_at(d, s->z[m], at),
+                                       su_acc_at(d, s->norm[m], first), err);
+        }
+    }
+    return st ? st : d->ops->sync(d, err);
+}

@@ -1,0 +1,51 @@
+/* The objective over M streams, and one training step's forward and backward under it.
+ *
+ *   L = mean_{m != a} InfoNCE(a, m) + lambda1 * mean_{m != a} ATP(a, m) + lambda2 * CU(all)       [method: eq
+ * 1, 7, 8, 11]
+ *
+ * InfoNCE and CU couple the whole batch. A batch that does not fit is cut into micro-batches: embeddings of
+ * all of them are computed first and kept, the loss is formed once over the whole batch, then each
+ * micro-batch runs forward again and its share of the embedding gradient goes back through its towers. The
+ * gradient is that of the whole batch. */
+#ifndef SU_ALIGN_OBJECTIVE_H
+#define SU_ALIGN_OBJECTIVE_H
+
+#include "align/model.h"
+
+typedef struct {
+    double total, infonce, atp, cu; /* atp and cu: without their weights; NAN when the weight is 0 */
+} su_losses;
+
+/* Both weights at `progress` (0..1 of all steps) under the schedule. */
+void su_objective_weights(const su_objective *o, double progress, double *lambda_atp, double *lambda_cu);
+
+/* z[m], dz[m]: acc [n, width] on the device; dz is overwritten. log_scale: acc [1]; d_log_scale: acc [1],
+ * ADDED, or NULL when the temperature is fixed. scratch: acc [3]. */
+su_status su_objective_apply(const su_objective *o, su_device *d, double lambda_atp, double lambda_cu,
+                             int streams, int anchor, void *const *z, void *const *dz, const void *log_scale,
+                             void *d_log_scale, void *scratch, int64_t n, int32_t width, su_losses *losses,
+                             su_error *err);
+
+typedef struct su_step su_step;
+
+/* Plans everything for batches of `batch` in micro-batches of `micro`. *bytes: activations and embeddings. */
+su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **step, size_t *bytes,
+                      su_error *err);
+void su_step_free(su_step *s);
+
+/* One whole batch in host memory: per stream of the model either images or ids. */
+typedef struct {
+    int32_t count;
+    const uint8_t *images[SU_MAX_STREAMS];
+    const int32_t *ids[SU_MAX_STREAMS], *lengths[SU_MAX_STREAMS];
+    bool train;
+    uint64_t seed;
+    int64_t step; /* keys dropout; of the run, from 1 */
+} su_step_batch;
+
+/* Forward and backward: gradients are ADDED to the table; nothing is updated. SU_ENUMERIC when the loss is
+ * not finite. */
+su_status su_step_run(su_step *s, const su_step_batch *batch, const su_objective *o, double progress,
+                      su_losses *losses, su_error *err);
+
+#endif

@@ -1,0 +1,354 @@
+#include "nn/block.h"
+#include <math.h>
+#include <stdio.h>
+
+const su_block_names su_block_names_vit = {
+    .query = "attention.attention.query",
+    .key = "attention.attention.key",
+    .value = "attention.attention.value",
+    .attention_out = "attention.output.dense",
+    .attention_norm = "layernorm_before",
+    .cross_query = "crossattention.attention.query",
+    .cross_key = "crossattention.attention.key",
+    .cross_value = "crossattention.attention.value",
+    .cross_out = "crossattention.output.dense",
+    .cross_norm = "layernorm_cross",
+    .mlp_in = "intermediate.dense",
+    .mlp_out = "output.dense",
+    .mlp_norm = "layernorm_after",
+};
+
+const su_block_names su_block_names_bert = {
+    .query = "attention.self.query",
+    .key = "attention.self.key",
+    .value = "attention.self.value",
+    .attention_out = "attention.output.dense",
+    .attention_norm = "attention.output.LayerNorm",
+    .cross_query = "crossattention.self.query",
+    .cross_key = "crossattention.self.key",
+    .cross_value = "crossattention.self.value",
+    .cross_out = "crossattention.output.dense",
+    .cross_norm = "crossattention.output.LayerNorm",
+    .mlp_in = "intermediate.dense",
+    .mlp_out = "output.dense",
+    .mlp_norm = "output.LayerNorm",
+};
+
+enum { SELF, CROSS, MLP };
+enum {
+    KEY_ATTENTION = 0,
+    KEY_BRANCH = 4,
+    KEY_PATH = 8
+}; /* offsets into a block's 16 random streams, plus the branch */
+
+/* --- parameters
+ * --------------------------------------------------------------------------------------------------- */
+
+static int64_t add_named(su_params *p, const char *prefix, const char *part, const char *suffix, int rank,
+                         const int64_t *shape, bool decay, int group, su_init init, bool packed)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%s%s%s", prefix, part, suffix);
+    return su_params_add(p, name, rank, shape, decay, group, init, 0.02, packed);
+}
+
+/* `parts` linear layers with the same input whose weights, and whose biases, lie one behind the other. */
+static void add_linear(su_params *p, const char *prefix, const char *const *parts, int count, int32_t out,
+                       int32_t in, int group, int64_t *w, int64_t *b)
+{
+    for (int i = 0; i < count; i++) {
+        int64_t at = add_named(p, prefix, parts[i], ".weight", 2, (int64_t[]){out, in}, true, group,
+                               SU_INIT_NORMAL, i > 0);
+        if (i == 0) *w = at;
+    }
+    for (int i = 0; i < count; i++) {
+        int64_t at =
+            add_named(p, prefix, parts[i], ".bias", 1, (int64_t[]){out}, false, group, SU_INIT_ZERO, i > 0);
+        if (i == 0) *b = at;
+    }
+}
+
+static void add_norm(su_params *p, const char *prefix, const char *part, int32_t width, int group, int64_t *w,
+                     int64_t *b)
+{
+    *w = add_named(p, prefix, part, ".weight", 1, (int64_t[]){width}, false, group, SU_INIT_ONE, false);
+    *b = add_named(p, prefix, part, ".bias", 1, (int64_t[]){width}, false, group, SU_INIT_ZERO, false);
+}
+
+su_status su_block_add(su_params *p, const su_block_config *c, const su_block_names *names,
+                       const char *prefix, int group, su_block *block, su_error *err)
+{
+    if (c->width < 1 || c->heads < 1 || c->mlp < 1 || c->width % c->heads)
+        return su_fail(err, SU_EINVAL,
+                       "%s: width %d must be a positive multiple of heads %d, and mlp %d positive", prefix,
+                       c->width, c->heads, c->mlp);
+    *block = (su_block){.config = *c};
+    add_linear(p, prefix, (const char *const[]){names->query, names->key, names->value}, 3, c->width,
+               c->width, group, &block->qkv_w, &block->qkv_b);
+    add_linear(p, prefix, &names->attention_out, 1, c->width, c->width, group, &block->out_w, &block->out_b);
+    add_norm(p, prefix, names->attention_norm, c->width, group, &block->norm_w[SELF], &block->norm_b[SELF]);
+    if (c->cross) {
+        add_linear(p, prefix, &names->cross_query, 1, c->width, c->width, group, &block->cq_w, &block->cq_b);
+        add_linear(p, prefix, (const char *const[]){names->cross_key, names->cross_value}, 2, c->width,
+                   c->memory_width, group, &block->ckv_w, &block->ckv_b);
+        add_linear(p, prefix, &names->cross_out, 1, c->width, c->width, group, &block->cout_w,
+                   &block->cout_b);
+        add_norm(p, prefix, names->cross_norm, c->width, group, &block->norm_w[CROSS], &block->norm_b[CROSS]);
+    }
+    add_linear(p, prefix, &names->mlp_in, 1, c->mlp, c->width, group, &block->in_w, &block->in_b);
+    add_linear(p, prefix, &names->mlp_out, 1, c->width, c->mlp, group, &block->mlp_w, &block->mlp_b);
+    add_norm(p, prefix, names->mlp_norm, c->width, group, &block->norm_w[MLP], &block->norm_b[MLP]);
+    return SU_OK;
+}
+
+/* --- buffers
+ * ------------------------------------------------------------------------------------------------------ */
+
+void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
+                   int64_t memory_rows, su_block_saved *s)
+{
+    size_t act = su_dtype_size(d->act), acc = su_dtype_size(d->acc);
+    size_t n = (size_t)rows, w = (size_t)c->width, heads = (size_t)c->heads;
+    *s = (su_block_saved){0};
+    for (int i = SELF; i <= MLP; i++) {
+        if (i == CROSS && !c->cross) continue;
+        s->input[i] = su_arena_take(a, n * w, act);
+        s->mean[i] = su_arena_take(a, n, acc);
+        s->rstd[i] = su_arena_take(a, n, acc);
+        if (c->pre_norm || i != SELF) s->normed[i] = su_arena_take(a, n * w, act);
+    }
+    s->qkv = su_arena_take(a, n * w * 3, act);
+    s->attended = su_arena_take(a, n * w, act);
+    s->lse = su_arena_take(a, n * heads, acc);
+    if (c->cross) {
+        s->cq = su_arena_take(a, n * w, act);
+        s->ckv = su_arena_take(a, (size_t)memory_rows * w * 2, act);
+        s->cattended = su_arena_take(a, n * w, act);
+        s->clse = su_arena_take(a, n * heads, acc);
+    }
+    s->pre = su_arena_take(a, n * (size_t)c->mlp, act);
+    s->hidden = su_arena_take(a, n * (size_t)c->mlp, act);
+    s->output = su_arena_take(a, n * w, act);
+}
+
+void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
+                           int64_t memory_rows, su_block_scratch *s)
+{
+    size_t act = su_dtype_size(d->act), n = (size_t)rows, w = (size_t)c->width;
+    size_t wide = n * w * 3, mlp = n * (size_t)c->mlp;
+    if (mlp > wide) wide = mlp;
+    if (c->cross && n * w + (size_t)memory_rows * w * 2 > wide) wide = n * w + (size_t)memory_rows * w * 2;
+    s->branch = su_arena_take(a, n * w, act);
+    s->wide = su_arena_take(a, wide, act);
+    s->narrow = su_arena_take(a, n * w, act);
+}
+
+/* --- forward
+ * ------------------------------------------------------------------------------------------------------ */
+
+void su_stream_norm(su_device *d, const su_stream *s, void *y, void *sum, void *mean, void *rstd,
+                    const void *gamma, const void *beta, double eps, int64_t rows, int32_t width)
+{
+    if (s->delta) {
+        d->ops->norm(d, y, sum, mean, rstd, s->delta, s->x, gamma, beta, eps, rows, width);
+    } else {
+        if (sum != s->x) d->ops->copy(d, sum, s->x, (size_t)(rows * width) * su_dtype_size(d->act));
+        d->ops->norm(d, y, NULL, mean, rstd, sum, NULL, gamma, beta, eps, rows, width);
+    }
+}
+
+static su_rng_key key_of(const su_block_call *call, int offset, int branch)
+{
+    su_rng_key key = call->key;
+    key.layer += (uint32_t)(offset + branch);
+    return key;
+}
+
+static su_attention self_attention(const su_block_config *c, const su_block_call *call)
+{
+    return (su_attention){.batch = call->batch,
+                          .heads = c->heads,
+                          .dim = c->width / c->heads,
+                          .tq = call->tokens,
+                          .tk = call->tokens,
+                          .q_stride = 3 * (int64_t)c->width,
+                          .kv_stride = 3 * (int64_t)c->width,
+                          .o_stride = c->width,
+                          .lengths = call->lengths,
+                          .causal = c->causal,
+                          .scale = 1.0 / sqrt((double)c->width / c->heads),
+                          .dropout = call->train ? c->attention_dropout : 0.0,
+                          .key = key_of(call, KEY_ATTENTION, SELF)};
+}
+
+static su_attention cross_attention(const su_block_config *c, const su_block_call *call)
+{
+    return (su_attention){.batch = call->batch,
+                          .heads = c->heads,
+                          .dim = c->width / c->heads,
+                          .tq = call->tokens,
+                          .tk = call->memory_tokens,
+                          .q_stride = c->width,
+                          .kv_stride = 2 * (int64_t)c->width,
+                          .o_stride = c->width,
+                          .lengths = call->memory_lengths,
+                          .scale = 1.0 / sqrt((double)c->width / c->heads),
+                          .dropout = call->train ? c->attention_dropout : 0.0,
+                          .key = key_of(call, KEY_ATTENTION, CROSS)};
+}
+
+/* branch = f(in) for one of the three, without dropout. */
+static void branch_forward(const su_block *b, const su_params *p, const su_block_call *call, int which,
+                           const void *in, const void *memory, void *branch, su_block_saved *s)
+{
+    su_device *d = p->device;
+    const su_block_config *c = &b->config;
+    int64_t rows = (int64_t)call->batch * call->tokens;
+    int32_t w = c->width;
+#define WEIGHT(index) su_param_weight(p, b->index)
+    if (which == SELF) {
+        su_attention a = self_attention(c, call);
+        d->ops->linear(d, s->qkv, NULL, in, WEIGHT(qkv_w), WEIGHT(qkv_b), SU_ACT_NONE, rows, 3 * w, w);
+        d->ops->attention(d, &a, s->attended, s->lse, s->qkv, su_act_at(d, s->qkv, w),
+                          su_act_at(d, s->qkv, 2 * w));
+        d->ops->linear(d, branch, NULL, s->attended, WEIGHT(out_w), WEIGHT(out_b), SU_ACT_NONE, rows, w, w);
+    } else if (which == CROSS) {
+        su_attention a = cross_attention(c, call);
+        int64_t memory_rows = (int64_t)call->batch * call->memory_tokens;
+        d->ops->linear(d, s->cq, NULL, in, WEIGHT(cq_w), WEIGHT(cq_b), SU_ACT_NONE, rows, w, w);
+        d->ops->linear(d, s->ckv, NULL, memory, WEIGHT(ckv_w), WEIGHT(ckv_b), SU_ACT_NONE, memory_rows, 2 * w,
+                       c->memory_width);
+        d->ops->attention(d, &a, s->cattended, s->clse, s->cq, s->ckv, su_act_at(d, s->ckv, w));
+        d->ops->linear(d, branch, NULL, s->cattended, WEIGHT(cout_w), WEIGHT(cout_b), SU_ACT_NONE, rows, w,
+                       w);
+    } else {
+        d->ops->linear(d, s->hidden, s->pre, in, WEIGHT(in_w), WEIGHT(in_b), c->act, rows, c->mlp, w);
+        d->ops->linear(d, branch, NULL, s->hidden, WEIGHT(mlp_w), WEIGHT(mlp_b), SU_ACT_NONE, rows, w,
+                       c->mlp);
+    }
+}
+
+/* Dropout and stochastic depth of a branch, in place; its own backward. */
+static void branch_noise(const su_block *b, su_device *d, const su_block_call *call, int which, void *branch)
+{
+    if (!call->train) return;
+    int64_t sample = (int64_t)call->tokens * b->config.width;
+    if (b->config.dropout > 0.0)
+        d->ops->dropout(d, branch, branch, b->config.dropout, key_of(call, KEY_BRANCH, which),
+                        call->batch * sample);
+    if (b->config.drop_path > 0.0)
+        d->ops->drop_path(d, branch, branch, b->config.drop_path, key_of(call, KEY_PATH, which), call->batch,
+                          sample);
+}
+
+void su_block_forward(const su_block *b, const su_params *p, const su_block_call *call, su_stream *stream,
+                      const void *memory, su_block_saved *s, const su_block_scratch *scratch)
+{
+    su_device *d = p->device;
+    const su_block_config *c = &b->config;
+    int64_t rows = (int64_t)call->batch * call->tokens;
+    su_stream at = *stream;
+    if (!c->pre_norm) s->normed[SELF] = at.x;
+    for (int i = SELF; i <= MLP; i++) {
+        if (i == CROSS && !c->cross) continue;
+        const void *gamma = su_param_weight(p, b->norm_w[i]), *beta = su_param_weight(p, b->norm_b[i]);
+        void *branch = c->pre_norm && i == MLP ? s->output : scratch->branch;
+        if (c->pre_norm) {
+            su_stream_norm(d, &at, s->normed[i], s->input[i], s->mean[i], s->rstd[i], gamma, beta, c->eps,
+                           rows, c->width);
+            branch_forward(b, p, call, i, s->normed[i], memory, branch, s);
+            branch_noise(b, d, call, i, branch);
+            at = (su_stream){.x = s->input[i], .delta = branch};
+        } else {
+            int next = i == SELF && c->cross ? CROSS : MLP;
+            void *y = i == MLP ? s->output : s->normed[next];
+            branch_forward(b, p, call, i, s->normed[i], memory, branch, s);
+            branch_noise(b, d, call, i, branch);
+            d->ops->norm(d, y, s->input[i], s->mean[i], s->rstd[i], branch, s->normed[i], gamma, beta, c->eps,
+                         rows, c->width);
+            at = (su_stream){.x = y};
+        }
+    }
+    *stream = at;
+}
+
+/* --- backward
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* d_in (+)= gradient of one branch at its input, given `dy` at its output (dy may be scratch->branch; never
+ * written). */
+static void branch_backward(const su_block *b, const su_params *p, const su_block_call *call, int which,
+                            void *d_in, bool add, const void *dy, const void *in, const void *memory,
+                            void *d_memory, const su_block_saved *s, const su_block_scratch *scratch)
+{
+    su_device *d = p->device;
+    const su_block_config *c = &b->config;
+    int64_t rows = (int64_t)call->batch * call->tokens;
+    int32_t w = c->width;
+#define GRAD(index) su_param_grad(p, b->index)
+    if (which == SELF) {
+        su_attention a = self_attention(c, call);
+        void *dqkv = scratch->wide;
+        d->ops->linear_backward(d, scratch->narrow, false, GRAD(out_w), GRAD(out_b), dy, s->attended,
+                                WEIGHT(out_w), rows, w, w);
+        d->ops->attention_backward(d, &a, dqkv, su_act_at(d, dqkv, w), su_act_at(d, dqkv, 2 * w),
+                                   scratch->narrow, s->attended, s->lse, s->qkv, su_act_at(d, s->qkv, w),
+                                   su_act_at(d, s->qkv, 2 * w));
+        d->ops->linear_backward(d, d_in, add, GRAD(qkv_w), GRAD(qkv_b), dqkv, in, WEIGHT(qkv_w), rows, 3 * w,
+                                w);
+    } else if (which == CROSS) {
+        su_attention a = cross_attention(c, call);
+        int64_t memory_rows = (int64_t)call->batch * call->memory_tokens;
+        void *dq = scratch->wide, *dkv = su_act_at(d, scratch->wide, rows * w);
+        d->ops->linear_backward(d, scratch->narrow, false, GRAD(cout_w), GRAD(cout_b), dy, s->cattended,
+                                WEIGHT(cout_w), rows, w, w);
+        d->ops->attention_backward(d, &a, dq, dkv, su_act_at(d, dkv, w), scratch->narrow, s->cattended,
+                                   s->clse, s->cq, s->ckv, su_act_at(d, s->ckv, w));
+        d->ops->linear_backward(d, d_in, add, GRAD(cq_w), GRAD(cq_b), dq, in, WEIGHT(cq_w), rows, w, w);
+        d->ops->linear_backward(d, d_memory, true, GRAD(ckv_w), GRAD(ckv_b), dkv, memory, WEIGHT(ckv_w),
+                                memory_rows, 2 * w, c->memory_width);
+    } else {
+        int64_t n = rows * c->mlp;
+        d->ops->linear_backward(d, scratch->wide, false, GRAD(mlp_w), GRAD(mlp_b), dy, s->hidden,
+                                WEIGHT(mlp_w), rows, w, c->mlp);
+        d->ops->act_backward(d, scratch->wide, scratch->wide, s->pre, c->act, n);
+        d->ops->linear_backward(d, d_in, add, GRAD(in_w), GRAD(in_b), scratch->wide, in, WEIGHT(in_w), rows,
+                                c->mlp, w);
+    }
+#undef WEIGHT
+#undef GRAD
+}
+
+void su_block_backward(const su_block *b, const su_params *p, const su_block_call *call, void *dx,
+                       const void *memory, void *d_memory, const su_block_saved *s,
+                       const su_block_scratch *scratch)
+{
+    su_device *d = p->device;
+    const su_block_config *c = &b->config;
+    int64_t rows = (int64_t)call->batch * call->tokens, n = rows * c->width;
+    bool noise = call->train && (c->dropout > 0.0 || c->drop_path > 0.0);
+    for (int i = MLP; i >= SELF; i--) {
+        if (i == CROSS && !c->cross) continue;
+        const void *gamma = su_param_weight(p, b->norm_w[i]);
+        void *dgamma = su_param_grad(p, b->norm_w[i]), *dbeta = su_param_grad(p, b->norm_b[i]);
+        if (!c->pre_norm) /* dx becomes the gradient at the sum, which both the branch and the residual path
+                             receive */
+            d->ops->norm_backward(d, dx, false, dgamma, dbeta, dx, s->input[i], s->mean[i], s->rstd[i], gamma,
+                                  rows, c->width);
+        const void *dy = dx;
+        if (noise) {
+            d->ops->copy(d, scratch->branch, dx, (size_t)n * su_dtype_size(d->act));
+            branch_noise(b, d, call, i, scratch->branch);
+            dy = scratch->branch;
+        }
+        if (c->pre_norm) { /* d_in goes to narrow: it is free again when the branch's last product is formed
+                            */
+            branch_backward(b, p, call, i, scratch->narrow, false, dy, s->normed[i], memory, d_memory, s,
+                            scratch);
+            d->ops->norm_backward(d, dx, true, dgamma, dbeta, scratch->narrow, s->input[i], s->mean[i],
+                                  s->rstd[i], gamma, rows, c->width);
+        } else {
+            branch_backward(b, p, call, i, dx, true, dy, s->normed[i], memory, d_memory, s, scratch);
+        }
+    }
+}

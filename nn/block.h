@@ -1,0 +1,111 @@
+/* The transformer block: ONE, for the image tower, the text tower, the matcher and the caption decoder.
+ *
+ * A block is two or three residual branches: self-attention, cross-attention (when `cross`), MLP.
+ *   pre-norm  (ViT):   x <- x + f(LN(x))
+ *   post-norm (BERT):  x <- LN(x + f(x))
+ * with f = attention: W_o A(W_q x, W_k x, W_v x), or f = MLP: W_2 act(W_1 x).
+ *
+ * In pre-norm form the last addition is left to whoever reads the stream next, so that it is fused with that
+ * reader's norm: a stream is the pair (x, delta) and its value is x + delta. su_stream_norm closes a stack.
+ *
+ * What forward keeps for backward lives in su_block_saved, planned on an arena once for the largest batch;
+ * smaller batches use a prefix. Weight gradients are added to the table's; activation gradients flow through
+ * one buffer. */
+#ifndef SU_NN_BLOCK_H
+#define SU_NN_BLOCK_H
+
+#include "base/memory.h"
+#include "nn/params.h"
+
+typedef struct {
+    int32_t width, heads, mlp; /* width is a multiple of heads; head size width/heads */
+    bool pre_norm, causal;
+    bool cross; /* with a cross-attention branch over `memory` rows of memory_width */
+    int32_t memory_width;
+    su_activation act;
+    double eps;               /* of the norms */
+    double dropout;           /* on each branch's output */
+    double attention_dropout; /* on attention probabilities */
+    double drop_path;         /* stochastic depth of each branch, a sample at a time */
+} su_block_config;
+
+/* Hugging Face's names of the parts, each completed by ".weight" and ".bias". */
+typedef struct {
+    const char *query, *key, *value, *attention_out, *attention_norm;
+    const char *cross_query, *cross_key, *cross_value, *cross_out, *cross_norm;
+    const char *mlp_in, *mlp_out, *mlp_norm;
+} su_block_names;
+
+extern const su_block_names su_block_names_vit; /* "attention.attention.query", "layernorm_before", ... */
+extern const su_block_names
+    su_block_names_bert; /* "attention.self.query", "attention.output.LayerNorm", ... */
+
+/* Parameter indexes in the table; *_b is the bias. qkv and cross_kv are packed. */
+typedef struct {
+    su_block_config config;
+    int64_t norm_w[3], norm_b[3]; /* self-attention, cross-attention, MLP */
+    int64_t qkv_w, qkv_b, out_w, out_b;
+    int64_t cq_w, cq_b, ckv_w, ckv_b, cout_w, cout_b;
+    int64_t in_w, in_b, mlp_w, mlp_b;
+} su_block;
+
+/* Adds the block's parameters under `prefix` ("image.encoder.layer.0."). SU_EINVAL when the configuration
+ * cannot be. Linear weights start normal with deviation 0.02, as in BERT and ViT. */
+su_status su_block_add(su_params *p, const su_block_config *config, const su_block_names *names,
+                       const char *prefix, int group, su_block *block, su_error *err);
+
+/* Per-call shape. lengths and memory_lengths: device int32 [batch] or NULL. */
+typedef struct {
+    int32_t batch, tokens;
+    const int32_t *lengths;
+    int32_t memory_tokens;
+    const int32_t *memory_lengths;
+    bool train;     /* dropout and stochastic depth are on */
+    su_rng_key key; /* key.layer: this block's first id; a block uses 16 */
+} su_block_call;
+
+typedef struct {
+    void *input[3]; /* act [rows, width]: the stream at each branch (pre-norm) or the sum before the norm
+                       (post-norm) */
+    void *mean[3], *rstd[3];
+    void *normed[3]; /* act: each branch's input. Post-norm: the previous norm's output; [0] is the caller's x
+                      */
+    void *qkv, *attended, *lse;
+    void *cq, *ckv, *cattended, *clse;
+    void *pre, *hidden; /* act [rows, mlp] */
+    void *output;       /* post-norm: the block's result. pre-norm: the last branch's output (delta) */
+} su_block_saved;
+
+/* Scratch that all blocks of a stack share. */
+typedef struct {
+    void *branch; /* act [rows, width] */
+    void *wide;   /* act [rows, max(mlp, 3 width, width + 2 memory width)] */
+    void *narrow; /* act [rows, width] */
+} su_block_scratch;
+
+/* Plans the buffers of one block for at most `rows` = batch*tokens rows and `memory_rows` memory rows. */
+void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
+                   int64_t memory_rows, su_block_saved *saved);
+void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
+                           int64_t memory_rows, su_block_scratch *scratch);
+
+typedef struct {
+    void *x, *delta; /* act [rows, width]; delta NULL: the value is x */
+} su_stream;
+
+/* stream in -> stream out (its memory belongs to `saved`). memory: act [batch*memory_tokens, memory_width] or
+ * NULL. */
+void su_block_forward(const su_block *b, const su_params *p, const su_block_call *call, su_stream *stream,
+                      const void *memory, su_block_saved *saved, const su_block_scratch *scratch);
+
+/* dx: act [rows, width], in: gradient at the block's output value, out: at its input value. d_memory (cross
+ * only): act, gradient is ADDED, may be NULL. */
+void su_block_backward(const su_block *b, const su_params *p, const su_block_call *call, void *dx,
+                       const void *memory, void *d_memory, const su_block_saved *saved,
+                       const su_block_scratch *scratch);
+
+/* y = LN(x + delta); sum receives x + delta (may alias delta's memory). */
+void su_stream_norm(su_device *d, const su_stream *stream, void *y, void *sum, void *mean, void *rstd,
+                    const void *gamma, const void *beta, double eps, int64_t rows, int32_t width);
+
+#endif

@@ -1,0 +1,95 @@
+/* A model's parameters: a table of named tensors over four flat arrays on one device.
+ *
+ *   master  acc   the weights, in the optimiser's precision
+ *   compute act   what matmuls read; the same memory as master when act == acc
+ *   grad    acc   sums of gradients
+ *   m, v    acc   AdamW's moments (only when a training asks for them)
+ *
+ *   +----------------+----------------+---+--------------------------+---
+ *   | query.weight   | key.weight     |...| next parameter (aligned) | ...     offsets count elements
+ *   +----------------+----------------+---+--------------------------+---
+ *
+ * A parameter added with `packed` follows its predecessor without a gap, so that query, key and value weights
+ * can be read as one [3 width, width] matrix while each keeps the name it has in Hugging Face. */
+#ifndef SU_NN_PARAMS_H
+#define SU_NN_PARAMS_H
+
+#include "nn/device.h"
+
+typedef enum { SU_INIT_ZERO, SU_INIT_ONE, SU_INIT_NORMAL, SU_INIT_CONSTANT } su_init;
+
+typedef struct {
+    char *name;
+    int rank;
+    int64_t shape[4];
+    int64_t offset, count; /* elements */
+    bool decay; /* weight decay applies: matrices yes; biases, norms, embeddings of single rows no */
+    int group;  /* learning-rate group, chosen by the model */
+    su_init init;
+    double scale; /* SU_INIT_NORMAL: standard deviation, cut at two of them; SU_INIT_CONSTANT: the value */
+} su_param;
+
+typedef struct {
+    su_device *device;
+    su_param *items;
+    int64_t count, capacity;
+    int64_t elements; /* of each flat array, alignment gaps included */
+    void *master, *compute, *grad, *m, *v;
+    bool failed; /* an addition ran out of memory; su_params_commit reports it */
+} su_params;
+
+void su_params_init(su_params *p, su_device *device);
+void su_params_free(su_params *p);
+
+/* Adds a parameter and returns its index (its offset is items[index].offset). A failure is kept until commit.
+ */
+int64_t su_params_add(su_params *p, const char *name, int rank, const int64_t *shape, bool decay, int group,
+                      su_init init, double scale, bool packed);
+/* Allocates the arrays (gradients and moments too when `training`); weights are zero until initialised or
+ * loaded. */
+su_status su_params_commit(su_params *p, bool training, su_error *err);
+/* Draws every parameter keyed by (seed, its name): adding a parameter never changes the others' start. */
+su_status su_params_randomise(su_params *p, uint64_t seed, su_error *err);
+/* Brings compute up to date with master; call after every change of master. */
+void su_params_refresh(su_params *p);
+
+int64_t su_params_find(const su_params *p, const char *name);          /* index, or -1 */
+static inline void *su_param_weight(const su_params *p, int64_t index) /* act */
+{
+    return su_act_at(p->device, p->compute, p->items[index].offset);
+}
+static inline void *su_param_grad(const su_params *p, int64_t index) /* acc */
+{
+    return su_acc_at(p->device, p->grad, p->items[index].offset);
+}
+
+/* One parameter's master values from and to host doubles (count of them). */
+su_status su_params_get(const su_params *p, int64_t index, double *values, su_error *err);
+su_status su_params_set(su_params *p, int64_t index, const double *values, su_error *err);
+
+/* Writes master as F32 tensors under their names (and with moments: "adam.m/NAME", "adam.v/NAME"). Atomic. */
+su_status su_params_save(const su_params *p, const char *path, bool moments, const char *const *metadata,
+                         su_error *err);
+/* Reads them back; every parameter must be there with its shape (SU_ENOTFOUND, SU_EMISMATCH name it). */
+su_status su_params_load(su_params *p, const su_safetensors *file, bool moments, su_error *err);
+
+/* --- optimiser
+ * ---------------------------------------------------------------------------------------------------- */
+
+enum { SU_LR_GROUPS = 8 };
+
+typedef struct {
+    double lr[SU_LR_GROUPS]; /* a group's peak learning rate */
+    double beta1, beta2, eps, weight_decay;
+    double clip_norm;      /* global gradient norm is cut to this; 0: never */
+    int64_t warmup, steps; /* linear warm-up over `warmup` steps, then half a cosine down to 0 at `steps` */
+} su_optimiser;
+
+/* Schedule factor of step (1-based): step/warmup up to warmup, then 0.5 (1 + cos(pi
+ * (step-1-warmup)/(steps-warmup))). */
+double su_schedule(const su_optimiser *o, int64_t step);
+/* One AdamW step over the whole table, then compute is refreshed and gradients are zeroed. norm: the
+ * gradient's norm before cutting. SU_ENUMERIC when it is not finite: nothing was changed. */
+su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, double *norm, su_error *err);
+
+#endif
