@@ -1,0 +1,15 @@
+/* Element-wise and row-wise operations: see rows.inc. */
+#include "nn/cpu/internal.h"
+#include <assert.h>
+#include <string.h>
+
+enum {
+    ELEMENTS = 1 << 16, /* a task of an element-wise loop */
+    ROWS = 64,          /* a task of a row-wise loop */
+    COLUMNS = 64,       /* a task of scatter_add */
+};
+
+#include "nn/cpu/f32.h"
+#include "nn/cpu/rows.inc"
+#include "nn/cpu/f64.h"
+#include "nn/cpu/rows.inc"
