@@ -1,30 +1,20 @@
 /* Batches from a packed dataset, made ahead by prefetch threads, the same for any number of threads.
  *
- * Training order: every epoch is a permutation keyed by (seed, epoch); augmentation is keyed by (seed, epoch, sample).
- * The last incomplete batch of a training epoch is dropped (contrastive losses want whole batches). Evaluation order
- * is ascending, nothing is augmented, and the last batch may be short. */
+ * Training order: every epoch is a permutation keyed by (seed, epoch); augmentation is keyed by (seed, epoch,
+ * sample). The last incomplete batch of a training epoch is dropped (contrastive losses want whole batches).
+ * Evaluation order is ascending, nothing is augmented, and the last batch may be short. */
 #ifndef SU_DATASETS_LOADER_H
 #define SU_DATASETS_LOADER_H
 
+#include "datasets/augment.h"
 #include "datasets/dataset.h"
 #include "text/wordpiece.h"
 
-/* Fit for radiology: no mirroring, since laterality is meaning. All off when .on is false. */
-typedef struct {
-    bool on;
-    double min_area;             /* random resized crop: area of the source kept, min_area..1; 0.5 by default */
-    double max_aspect;           /* width/height within 1/max_aspect..max_aspect; 1.2 */
-    double max_rotation;         /* degrees, both ways; 10 */
-    double brightness, contrast; /* factors within 1-x..1+x; 0.2, 0.2 */
-} su_augment;
-
-void su_augment_defaults(su_augment *a);
-
 typedef struct {
     int32_t batch;
-    int32_t image_size;  /* what the tower wants; stored pixels are resampled to it, antialiased */
-    int32_t max_tokens;  /* length of an id row, [CLS] and [SEP] included */
-    bool train;          /* shuffle, augment, drop the short batch */
+    int32_t image_size; /* what the tower wants; stored pixels are resampled to it, antialiased */
+    int32_t max_tokens; /* length of an id row, [CLS] and [SEP] included */
+    bool train;         /* shuffle, augment, drop the short batch */
     uint64_t seed;
     su_augment augment;
     int threads, ahead;  /* prefetch threads (0: one) and batches kept ready (0: two) */
@@ -32,26 +22,31 @@ typedef struct {
 } su_loader_options;
 
 typedef struct {
-    int64_t number;                /* over all epochs, from 0 */
-    int64_t epoch, in_epoch;       /* in_epoch: number within its epoch */
-    int32_t count;                 /* samples in this batch */
-    const int64_t *items;          /* [count] dataset indexes */
-    const uint8_t *const *images;  /* per image stream: [count, image_size, image_size, channels] */
-    const int32_t *ids, *lengths;  /* [count, max_tokens], [count] */
-} su_batch; /* belongs to the loader until su_loader_release */
+    int64_t number;               /* over all epochs, from 0 */
+    int64_t epoch, in_epoch;      /* in_epoch: number within its epoch */
+    int32_t count;                /* samples in this batch */
+    const int64_t *items;         /* [count] dataset indexes */
+    const uint8_t *const *images; /* per image stream: [count, image_size, image_size, channels] */
+    const int32_t *ids, *lengths; /* [count, max_tokens], [count] */
+} su_batch;                       /* belongs to the loader until su_loader_release */
 
 typedef struct su_loader su_loader;
 
-/* items: which samples (copied). tokenizer: kept by reference. */
-su_status su_loader_new(const su_dataset *ds, const int64_t *items, int64_t count, const su_wordpiece *tokenizer,
-                        const su_loader_options *options, su_loader **loader, su_error *err);
+/* items: which samples (copied). tokenizer: used here only, to tokenise every text once. SU_EINVAL: options
+ * out of range, a training split smaller than a batch. */
+su_status su_loader_new(const su_dataset *ds, const int64_t *items, int64_t count,
+                        const su_wordpiece *tokenizer, const su_loader_options *options, su_loader **loader,
+                        su_error *err);
 void su_loader_free(su_loader *loader);
 int64_t su_loader_batches(const su_loader *loader); /* an epoch's */
-/* The next batch. Training goes on for ever; evaluation gives *batch = NULL after the last. */
+/* The next batch. Training goes on for ever; evaluation gives *batch = NULL after the last. What a prefetch
+ * thread could not do is returned here. A caller may hold several batches, at most `ahead` + 1: SU_EINVAL
+ * beyond. */
 su_status su_loader_next(su_loader *loader, const su_batch **batch, su_error *err);
 void su_loader_release(su_loader *loader, const su_batch *batch);
 
-/* One image as evaluation would present it to a tower: decoded file -> recipe -> image_size. out [S, S, channels]. */
+/* One image as evaluation would present it to a tower: decoded file -> recipe -> image_size. out [S, S,
+ * channels]. */
 su_status su_image_prepare(const char *path, const su_image_recipe *recipe, int32_t image_size, uint8_t *out,
                            su_error *err);
 
