@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { ITERATIONS = 300, NEIGHBOURS = 64 };
+#define LEAST_GAIN 1e-5 /* of the inertia, in one iteration */
 
 static int64_t blocks_of(int64_t n)
 {
@@ -222,16 +223,18 @@ static double run(kmeans *s, su_rng_key key, su_pool *pool, int32_t *iterations)
 {
     choose_starts(s, key, pool);
     for (int64_t i = 0; i < s->n; i++) s->cluster[i] = -1;
+    double inertia = INFINITY;
     for (*iterations = 0; *iterations < ITERATIONS; ++*iterations) {
         pack_centroids(s);
         s->changed = 0;
         su_pool_run(pool, blocks_of(s->n), assign, s);
-        if (!s->changed) break;
+        double before = inertia;
+        inertia = 0;
+        for (int64_t i = 0; i < s->n; i++) inertia += s->distance[i];
+        if (!s->changed || (*iterations && before - inertia <= LEAST_GAIN * before)) break;
         order_members(s);
         su_pool_run(pool, s->k, move_centroid, s);
     }
-    double inertia = 0;
-    for (int64_t i = 0; i < s->n; i++) inertia += s->distance[i];
     return inertia;
 }
 
