@@ -1,0 +1,78 @@
+/* Importing: image files and texts become a packed dataset (datasets/dataset.h).
+ *
+ *   source -> items, in order -> [decode, resize, hash: all threads] -> shards, records, skipped -> manifest
+ *
+ * An importer is a source: an iterator that names files and texts. Everything else is here, once: checks,
+ * threads, shards, splits, the licence filter, the list of what was skipped, resuming after a kill. The
+ * dataset's bytes depend on the source and the options, never on the number of threads or on interruptions.
+ */
+#ifndef SU_DATASETS_IMPORT_H
+#define SU_DATASETS_IMPORT_H
+
+#include "datasets/dataset.h"
+#include "datasets/split.h"
+
+typedef struct {
+    su_image_recipe recipe;
+    su_split_rule rule;
+    bool split_by_group;  /* true: by su_split_of_group even where the source names a split */
+    const char *licences; /* wanted ones, by commas (datasets/licence.h); NULL: all */
+    int threads;          /* 0: one per core */
+} su_import_options;
+
+void su_import_defaults(
+    su_import_options *options); /* 224 x 224 x 3, padded; the source's split; all licences */
+
+/* Every importer writes the dataset to the folder `out`, or fails: SU_EINVAL when out is there already, or
+ * when OUT.partial holds an unfinished import of something else; SU_ENOTFOUND when no item at all was good.
+ * After any failure or kill, the same call goes on where the last one stopped. */
+
+typedef struct {
+    const char *image;   /* one column, or several by commas: several image streams, named by their columns */
+    const char *text;    /* columns' names; image and text have the defaults "image" and "text" */
+    const char *group;   /* NULL: the first there is of group, patient, patient_id, subject, subject_id,
+                          * article;   without any, an image's own file name is its group */
+    const char *split;   /* NULL: "split" when there is one, else by the group's hash */
+    const char *licence; /* NULL: "licence" or "license" when there is one */
+    const char *id;      /* NULL: the first image's file name, with ":LINE" where it has been seen before */
+} su_csv_columns;
+
+/* A CSV file as spreadsheets write them: quotes, commas and line ends inside quotes, CRLF, a byte-order mark.
+ * The first row names the columns. Image files are relative to the CSV's folder. */
+su_status su_import_csv(const char *csv, const su_csv_columns *columns, const char *out,
+                        const su_import_options *options, su_error *err);
+
+/* ROCO as its authors distribute it: SPLIT/radiology/{captions.txt,licences.txt,dlinks.txt,images/} for SPLIT
+ * train, validation and test. folder: the repository's data/ (or what holds it), one SPLIT, or one folder
+ * with a captions.txt. Without options->split_by_group the folders' split is kept, which shares articles
+ * between splits. */
+su_status su_import_roco(const char *folder, const char *out, const su_import_options *options,
+                         su_error *err);
+
+/* ---- for importers ---- */
+
+typedef struct {
+    const char *id, *text, *group, *split, *licence, *source; /* never NULL, any bytes; "" when unknown */
+    const char *const *files;    /* per image stream; below the source's folder */
+    int64_t line;                /* 1-based; 0: none */
+    const char *reason, *detail; /* not NULL: the source knows that this item is bad, and why */
+} su_import_item;
+
+typedef struct {
+    const char *kind;           /* "csv" */
+    const json_t *description;  /* what names this source: files with their SHA-256, columns */
+    const char *folder;         /* of the image files */
+    const char *const *streams; /* image streams */
+    int image_streams;
+    int64_t total; /* items; 0: unknown */
+    /* Sets *item to the next one, valid until the next call, or to NULL after the last. */
+    su_status (*next)(void *self, const su_import_item **item, su_error *err);
+    void *self;
+} su_import_source;
+
+enum { SU_IMPORT_STREAMS_MAX = 8, SU_STREAM_NAME_MAX = 64 };
+
+su_status su_import_run(const su_import_source *source, const char *out, const su_import_options *options,
+                        su_error *err);
+
+#endif
