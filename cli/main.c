@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct {
-    const char *words[3]; /* "data", "import", "csv" */
+    const char *words[3];              /* "data", "import", "csv" */
     int (*run)(int argc, char **argv); /* argv[0] is the last word */
     const char *summary;
 } su_subcommand;
@@ -34,7 +34,8 @@ static int usage(FILE *to, const char *prefix)
 int main(int argc, char **argv)
 {
     if (argc < 2) return usage(stderr, NULL);
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return usage(stdout, NULL);
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+        return usage(stdout, NULL);
     if (!strcmp(argv[1], "--version")) {
         printf("suture %s\n", SUTURE_VERSION);
         return SU_EXIT_OK;

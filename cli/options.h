@@ -1,6 +1,7 @@
 /* Command lines: one table a subcommand, from which parsing, checking and --help come.
  *
- * Long options only ("--name value" or "--name=value"), plus -h and -k. Every subcommand knows --help, --json PATH|-,
+ * Long options only ("--name value" or "--name=value"), plus -h and -k. Every subcommand knows --help, --json
+ * PATH|-,
  * --quiet. An unknown option is an error (exit 2) with the nearest known name as a suggestion. */
 #ifndef SU_CLI_OPTIONS_H
 #define SU_CLI_OPTIONS_H
@@ -14,31 +15,32 @@ typedef enum { SU_OPT_FLAG, SU_OPT_STRING, SU_OPT_INT, SU_OPT_NUMBER, SU_OPT_LIS
 typedef struct {
     const char *name; /* without the dashes */
     su_option_kind kind;
-    void *value;      /* bool*, const char**, int64_t*, double*, su_option_list* */
-    double low, high; /* for INT and NUMBER, inclusive; both 0: any */
+    void *value;          /* bool*, const char**, int64_t*, double*, su_option_list* */
+    double low, high;     /* for INT and NUMBER, inclusive; both 0: any */
     const char *argument; /* "FILE", "N", ... in the help */
     const char *help;     /* one or more lines */
     bool *given;          /* set to true when the option was on the command line; may be NULL */
 } su_option;
 
 typedef struct {
-    const char **items; /* LIST: every value until the next option; owned by the parse, freed with su_options_free */
+    const char *
+        *items; /* LIST: every value until the next option; owned by the parse, freed with su_options_free */
     int count;
 } su_option_list;
 
 typedef struct {
-    const char *name;       /* "data import csv" */
-    const char *synopsis;   /* "PAIRS.csv --out DS [options]" */
-    const char *summary;    /* one line */
-    const char *examples;   /* several lines, or NULL */
-    const su_option *options; /* ends with a NULL name */
+    const char *name;                   /* "data import csv" */
+    const char *synopsis;               /* "PAIRS.csv --out DS [options]" */
+    const char *summary;                /* one line */
+    const char *examples;               /* several lines, or NULL */
+    const su_option *options;           /* ends with a NULL name */
     int min_positional, max_positional; /* max -1: any number */
 } su_command;
 
 enum { SU_EXIT_OK = 0, SU_EXIT_FAILED = 1, SU_EXIT_USAGE = 2, SU_EXIT_FOUND = 3 };
 
-/* Parses argv[1..]. Returns -1 to go on, or the exit code to end with (0 after --help, SU_EXIT_USAGE after a complaint
- * on stderr). Positional arguments are collected in order. */
+/* Parses argv[1..]. Returns -1 to go on, or the exit code to end with (0 after --help, SU_EXIT_USAGE after a
+ * complaint on stderr). Positional arguments are collected in order. */
 int su_options_parse(const su_command *command, int argc, char **argv, su_option_list *positional);
 void su_options_free(su_option_list *positional, const su_command *command);
 

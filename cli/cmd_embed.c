@@ -1,0 +1,211 @@
+/* suture embed: embeddings of a split, of image files or of a text file's lines, as safetensors. */
+#include "align/embed.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/options.h"
+#include "cli/report_align.h"
+#include "eval/lines.h"
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    char *name;
+    float *z;
+    int64_t rows;
+} result;
+
+static su_status embed_images(su_model *m, const su_option_list *files, result *out, json_t *skipped,
+                              su_error *err)
+{
+    int stream = su_model_stream_of(m, SU_TOWER_VIT);
+    if (stream < 0) return su_fail(err, SU_EINVAL, "this model has no image tower");
+    const su_tower_config *t = &m->config.stream[stream].tower;
+    size_t bytes = (size_t)t->image_size * (size_t)t->image_size * (size_t)t->channels,
+           width = (size_t)su_model_width(m);
+    uint8_t *pixels = su_alloc(bytes, 1);
+    out->z = su_alloc((size_t)files->count, width * sizeof *out->z);
+    su_status st =
+        pixels && out->z ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for %d images", files->count);
+    su_progress *progress = su_progress_new("embed", "images", files->count);
+    for (int i = 0; i < files->count && !st; i++) {
+        su_error bad = {0};
+        if (su_image_prepare(files->items[i], &m->config.recipe, t->image_size, pixels, &bad)) {
+            su_log(SU_LOG_WARN, "skipped: %s", bad.message);
+            json_array_append_new(skipped,
+                                  json_pack("{s:s,s:s}", "file", files->items[i], "error", bad.message));
+            continue;
+        }
+        st = su_model_encode_images(m, stream, pixels, 1, out->z + (size_t)out->rows * width, err);
+        if (!st) out->rows++;
+        su_progress_step(progress, i + 1, NULL);
+    }
+    su_progress_free(progress);
+    su_free(pixels);
+    if (!st && out->rows == 0)
+        st = su_fail(err, SU_EFORMAT, "none of the %d files could be read as an image", files->count);
+    out->name = su_strdup(m->config.stream[stream].name);
+    return st;
+}
+
+static su_status embed_text(su_model *m, const char *path, result *out, su_error *err)
+{
+    int stream = su_model_stream_of(m, SU_TOWER_BERT);
+    if (stream < 0) return su_fail(err, SU_EINVAL, "this model has no text tower");
+    su_lines lines = {0};
+    su_status st = su_lines_read(path, &lines, err);
+    if (st) return st;
+    enum { AT_ONCE = 1024 };
+    size_t width = (size_t)su_model_width(m);
+    out->z = su_alloc((size_t)lines.count + 1, width * sizeof *out->z);
+    if (!out->z)
+        st = su_fail(err, SU_ENOMEM, "no memory for %lld texts", (long long)lines.count);
+    else if (!lines.count)
+        st = su_fail(err, SU_EINVAL, "%s has no line to embed", path);
+    su_progress *progress = su_progress_new("embed", "texts", lines.count);
+    for (int64_t first = 0; first < lines.count && !st; first += AT_ONCE) {
+        int32_t n = (int32_t)(lines.count - first < AT_ONCE ? lines.count - first : AT_ONCE);
+        st = su_model_encode_texts(m, stream, (const char *const *)lines.line + first, n,
+                                   out->z + (size_t)first * width, err);
+        su_progress_step(progress, first + n, NULL);
+    }
+    su_progress_free(progress);
+    out->rows = lines.count;
+    out->name = su_strdup(m->config.stream[stream].name);
+    su_lines_free(&lines);
+    return st;
+}
+
+int su_cmd_embed(int argc, char **argv)
+{
+    const char *run = NULL, *data = NULL, *split = "val", *text = NULL, *out = NULL, *device_name = "cpu";
+    su_option_list images = {0};
+    int64_t threads = 0;
+    const su_option options[] = {{.name = "model",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &run,
+                                  .argument = "RUN",
+                                  .help = "trained run or imported model (required)"},
+                                 {.name = "data",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &data,
+                                  .argument = "DS",
+                                  .help = "packed dataset: every stream of a split"},
+                                 {.name = "split",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &split,
+                                  .argument = "S",
+                                  .help = "which split of it, or all"},
+                                 {.name = "images",
+                                  .kind = SU_OPT_LIST,
+                                  .value = &images,
+                                  .argument = "FILE...",
+                                  .help = "image files"},
+                                 {.name = "text",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &text,
+                                  .argument = "FILE",
+                                  .help = "text file, one text a line"},
+                                 {.name = "out",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &out,
+                                  .argument = "EMB.safetensors",
+                                  .help = "where to write (required): a [rows, width] F32 tensor a stream"},
+                                 {.name = "device",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &device_name,
+                                  .argument = "D",
+                                  .help = "cpu, cuda or cuda:N"},
+                                 {.name = "threads",
+                                  .kind = SU_OPT_INT,
+                                  .value = &threads,
+                                  .low = 0,
+                                  .high = 1024,
+                                  .argument = "N",
+                                  .help = "0: all cores"},
+                                 {0}};
+    const su_command command = {
+        .name = "embed",
+        .synopsis =
+            "--model RUN (--data DS --split S | --images FILE... | --text FILE) --out EMB.safetensors",
+        .summary = "Embeddings (unit rows) of a split, of image files or of a text file's lines.",
+        .examples = "  suture embed --model runs/closegap --data roco --split val --out val.safetensors\n"
+                    "  suture embed --model runs/closegap --images a.jpg b.png --out images.safetensors\n"
+                    "  suture eval embeddings --streams image=val.safetensors,text=val.safetensors\n",
+        .options = options,
+        .min_positional = 0,
+        .max_positional = 0};
+    su_option_list args = {0};
+    su_error err = {0};
+    int code = su_options_parse(&command, argc, argv, &args);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    su_device *device = NULL;
+    su_model *m = NULL;
+    su_dataset *ds = NULL;
+    result results[SU_MAX_STREAMS] = {0};
+    int count = 0;
+    json_t *skipped = json_array();
+    su_status st =
+        run && out ? SU_OK
+                   : su_fail(&err, SU_EINVAL, "%s is missing", run ? "--out EMB.safetensors" : "--model RUN");
+    if (!st && (data != NULL) + (images.count > 0) + (text != NULL) != 1)
+        st = su_fail(&err, SU_EINVAL, "give one of --data DS, --images FILE... and --text FILE");
+    if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &m, &err);
+    if (!st && data) {
+        int64_t *items = NULL, rows = 0;
+        float *z[SU_MAX_STREAMS] = {NULL};
+        st = su_dataset_open(data, &ds, &err);
+        if (!st) st = su_dataset_split(ds, split, &items, &rows, &err);
+        if (!st) st = su_embed_items(m, ds, items, rows, NULL, "embed", z, &err);
+        for (; !st && count < m->config.streams; count++)
+            results[count] =
+                (result){.name = su_strdup(m->config.stream[count].name), .z = z[count], .rows = rows};
+        su_free(items);
+    } else if (!st) {
+        st = text ? embed_text(m, text, &results[0], &err)
+                  : embed_images(m, &images, &results[0], skipped, &err);
+        count = 1;
+    }
+    if (!st) {
+        su_tensor_view views[SU_MAX_STREAMS];
+        for (int i = 0; i < count; i++)
+            views[i] = (su_tensor_view){.name = results[i].name,
+                                        .dtype = SU_DTYPE_F32,
+                                        .rank = 2,
+                                        .shape = {results[i].rows, su_model_width(m)},
+                                        .data = results[i].z,
+                                        .bytes = (size_t)results[i].rows * (size_t)su_model_width(m) *
+                                                 sizeof(float)};
+        st = su_safetensors_write(out, views, count,
+                                  (const char *const[]){"format", "suture.embeddings/1", "model_sha256",
+                                                        m->sha256, "data_sha256",
+                                                        ds ? su_dataset_sha256(ds) : "", NULL},
+                                  &err);
+    }
+    if (!st && su_option_json()) {
+        json_t *streams = json_object();
+        for (int i = 0; i < count; i++)
+            json_object_set_new(streams, results[i].name, json_integer(results[i].rows));
+        json_t *doc = json_pack("{s:s,s:s,s:i,s:o,s:O}", "schema", "suture.embed/1", "out", out, "width",
+                                (int)su_model_width(m), "rows", streams, "skipped", skipped);
+        st = su_report_write(doc, su_option_json(), &err);
+        json_decref(doc);
+    } else if (!st) {
+        for (int i = 0; i < count; i++)
+            printf("%s: %s [%lld, %d]\n", out, results[i].name, (long long)results[i].rows,
+                   su_model_width(m));
+        if (json_array_size(skipped)) printf("skipped %zu file(s), listed above\n", json_array_size(skipped));
+    }
+    for (int i = 0; i < SU_MAX_STREAMS; i++) {
+        su_free(results[i].name);
+        su_free(results[i].z);
+    }
+    json_decref(skipped);
+    su_model_free(m);
+    su_device_close(device);
+    su_dataset_close(ds);
+    su_options_free(&args, &command);
+    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+}

@@ -1,0 +1,91 @@
+/* suture eval align: the alignment metrics of a run on one split. */
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/evaluate.h"
+#include "cli/options.h"
+#include "cli/report_align.h"
+#include <stdio.h>
+
+int su_cmd_eval_align(int argc, char **argv)
+{
+    const char *run = NULL, *data = NULL, *split = "val", *device_name = "cpu";
+    int64_t draws = 1000, seed = 0, threads = 0;
+    const su_option options[] = {{.name = "model",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &run,
+                                  .argument = "RUN",
+                                  .help = "trained run (required)"},
+                                 {.name = "data",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &data,
+                                  .argument = "DS",
+                                  .help = "packed dataset (required)"},
+                                 {.name = "split",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &split,
+                                  .argument = "S",
+                                  .help = "split to score: val, test, ... or all"},
+                                 {.name = "draws",
+                                  .kind = SU_OPT_INT,
+                                  .value = &draws,
+                                  .low = 0,
+                                  .high = 100000,
+                                  .argument = "N",
+                                  .help = "bootstrap draws; 0: no intervals"},
+                                 {.name = "seed",
+                                  .kind = SU_OPT_INT,
+                                  .value = &seed,
+                                  .low = 0,
+                                  .high = 9e15,
+                                  .argument = "N",
+                                  .help = "of the bootstrap"},
+                                 {.name = "device",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &device_name,
+                                  .argument = "D",
+                                  .help = "cpu, cuda or cuda:N"},
+                                 {.name = "threads",
+                                  .kind = SU_OPT_INT,
+                                  .value = &threads,
+                                  .low = 0,
+                                  .high = 1024,
+                                  .argument = "N",
+                                  .help = "0: all cores"},
+                                 {0}};
+    const su_command command = {
+        .name = "eval align",
+        .synopsis = "--model RUN --data DS --split S [options]",
+        .summary = "Gap, true pairs, angles and retrieval of a trained run, with intervals and a receipt.",
+        .examples = "  suture eval align --model runs/closegap --data roco --split val\n"
+                    "  suture eval align --model runs/closegap --data roco --split val --json scores.json\n",
+        .options = options,
+        .min_positional = 0,
+        .max_positional = 0};
+    su_option_list args = {0};
+    su_error err = {0};
+    int code = su_options_parse(&command, argc, argv, &args);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    su_device *device = NULL;
+    su_model *model = NULL;
+    su_dataset *ds = NULL;
+    json_t *doc = NULL;
+    char *line = su_command_line("eval align", argc, argv);
+    su_status st =
+        run && data ? SU_OK : su_fail(&err, SU_EINVAL, "%s is missing", run ? "--data DS" : "--model RUN");
+    if (!st) st = su_dataset_open(data, &ds, &err);
+    if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &model, &err);
+    if (!st) st = su_cli_evaluate(model, ds, split, (int32_t)draws, (uint64_t)seed, line, &doc, &err);
+    if (!st && su_option_json())
+        st = su_report_write(doc, su_option_json(), &err);
+    else if (!st)
+        su_report_align_print(stdout, doc);
+    json_decref(doc);
+    su_model_free(model);
+    su_device_close(device);
+    su_dataset_close(ds);
+    su_free(line);
+    su_options_free(&args, &command);
+    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+}

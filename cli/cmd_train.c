@@ -1,0 +1,296 @@
+/* suture train: from a packed dataset to a run, then its score on the split that training never saw. */
+#include "align/train.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/evaluate.h"
+#include "cli/options.h"
+#include "cli/report_align.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static volatile sig_atomic_t stop_asked;
+
+static void ask_stop(int signal_number)
+{
+    (void)signal_number;
+    if (stop_asked) _exit(130); /* a second Ctrl-C does not wait for the checkpoint */
+    stop_asked = 1;
+}
+
+typedef struct {
+    const char *data, *out, *config, *preset, *objective, *device, *vocabulary, *evaluate;
+    double lambda_atp, lambda_cu, temperature, lr, holdout;
+    int64_t epochs, batch, micro_batch, seed, threads;
+    bool resume, atp_given, cu_given, temperature_given, lr_given, holdout_given, epochs_given, batch_given,
+        micro_given, seed_given;
+    su_option_list init;
+} arguments;
+
+/* preset < configuration of the run being resumed < --config < options */
+static su_status resolve(const arguments *a, su_train_config *c, su_error *err)
+{
+    su_status st = su_config_preset(a->preset ? a->preset : "tiny", c, err);
+    char *old = a->resume ? su_path_join(a->out, "config.json") : NULL;
+    json_t *json = NULL;
+    if (!st && old && su_file_exists(old)) {
+        st = su_json_read(old, 1 << 20, &json, err);
+        if (!st) json_object_del(json, "data_sha256");
+        if (!st) st = su_config_merge(json, old, c, err);
+        json_decref(json);
+        json = NULL;
+    }
+    su_free(old);
+    if (!st && a->config) {
+        st = su_json_read(a->config, 1 << 20, &json, err);
+        if (!st) st = su_config_merge(json, a->config, c, err);
+        json_decref(json);
+    }
+    if (!st && a->objective) st = su_config_objective(a->objective, &c->objective, err);
+    if (a->atp_given) c->objective.lambda_atp = a->lambda_atp;
+    if (a->cu_given) c->objective.lambda_cu = a->lambda_cu;
+    if (a->temperature_given) c->objective.temperature = a->temperature;
+    if (a->epochs_given) c->epochs = a->epochs;
+    if (a->batch_given) c->batch = (int32_t)a->batch;
+    if (a->micro_given) c->micro_batch = (int32_t)a->micro_batch;
+    if (a->lr_given) c->lr = a->lr;
+    if (a->seed_given) c->seed = (uint64_t)a->seed;
+    if (a->holdout_given) c->holdout = a->holdout;
+    for (int i = 0; i < a->init.count && !st; i++) {
+        const char *equals = strchr(a->init.items[i], '=');
+        su_stream_config *s = NULL;
+        for (int k = 0; k < c->model.streams && equals; k++)
+            if (strlen(c->model.stream[k].name) == (size_t)(equals - a->init.items[i]) &&
+                !strncmp(c->model.stream[k].name, a->init.items[i], (size_t)(equals - a->init.items[i])))
+                s = &c->model.stream[k];
+        if (!s)
+            st = su_fail(err, SU_EINVAL,
+                         "--init %s is not STREAM=DIR with a stream of this model (image, text)",
+                         a->init.items[i]);
+        else
+            snprintf(s->init, sizeof s->init, "%s", equals + 1);
+    }
+    return st;
+}
+
+/* Scores the run on the split that was asked for, or on val or test when there is one; leaves RUN/eval.json.
+ */
+static su_status evaluate(const arguments *a, const char *line, su_device *device, json_t **doc,
+                          su_error *err)
+{
+    su_dataset *ds = NULL;
+    su_model *model = NULL;
+    su_status st = su_dataset_open(a->data, &ds, err);
+    const char *split = a->evaluate;
+    static const char *const usual[] = {"val", "test", NULL};
+    for (int i = 0; !st && !split && usual[i]; i++) {
+        int64_t *items = NULL, count = 0;
+        if (!su_dataset_split(ds, usual[i], &items, &count, NULL) && count >= 2) split = usual[i];
+        su_free(items);
+    }
+    if (!st && split && strcmp(split, "none") != 0) {
+        st = su_model_open(a->out, device, false, &model, err);
+        if (!st) st = su_cli_evaluate(model, ds, split, 1000, 0, line, doc, err);
+        char *path = su_path_join(a->out, "eval.json");
+        if (!st) st = path ? su_json_write(path, *doc, err) : su_fail(err, SU_ENOMEM, "no memory");
+        su_free(path);
+    }
+    su_model_free(model);
+    su_dataset_close(ds);
+    return st;
+}
+
+int su_cmd_train(int argc, char **argv)
+{
+    arguments a = {.device = "cpu"};
+    const su_option options[] = {
+        {.name = "data",
+         .kind = SU_OPT_STRING,
+         .value = &a.data,
+         .argument = "DS",
+         .help = "packed dataset (required)"},
+        {.name = "out",
+         .kind = SU_OPT_STRING,
+         .value = &a.out,
+         .argument = "RUN",
+         .help = "folder of the run (required)"},
+        {.name = "preset",
+         .kind = SU_OPT_STRING,
+         .value = &a.preset,
+         .argument = "NAME",
+         .help = "tiny (default), small, base, eva-g"},
+        {.name = "config",
+         .kind = SU_OPT_STRING,
+         .value = &a.config,
+         .argument = "FILE.json",
+         .help = "members override the preset's (see RUN/config.json)"},
+        {.name = "objective",
+         .kind = SU_OPT_STRING,
+         .value = &a.objective,
+         .argument = "NAME",
+         .help = "clip-lt: InfoNCE, temperature learned\nclip-ft: InfoNCE, temperature fixed\nclosegap "
+                 "(default): + L_ATP + L_CU"},
+        {.name = "lambda-atp",
+         .kind = SU_OPT_NUMBER,
+         .value = &a.lambda_atp,
+         .high = 1e6,
+         .argument = "X",
+         .help = "weight of L_ATP, align true pairs",
+         .given = &a.atp_given},
+        {.name = "lambda-cu",
+         .kind = SU_OPT_NUMBER,
+         .value = &a.lambda_cu,
+         .high = 1e6,
+         .argument = "X",
+         .help = "weight of L_CU, centroid uniformity",
+         .given = &a.cu_given},
+        {.name = "temperature",
+         .kind = SU_OPT_NUMBER,
+         .value = &a.temperature,
+         .low = 0.01,
+         .high = 100,
+         .argument = "T",
+         .help = "tau, where it starts when learned",
+         .given = &a.temperature_given},
+        {.name = "epochs",
+         .kind = SU_OPT_INT,
+         .value = &a.epochs,
+         .low = 1,
+         .high = 1e9,
+         .argument = "N",
+         .help = "passes over the training split",
+         .given = &a.epochs_given},
+        {.name = "batch",
+         .kind = SU_OPT_INT,
+         .value = &a.batch,
+         .low = 2,
+         .high = 1 << 24,
+         .argument = "N",
+         .help = "pairs that one loss compares",
+         .given = &a.batch_given},
+        {.name = "micro-batch",
+         .kind = SU_OPT_INT,
+         .value = &a.micro_batch,
+         .low = 0,
+         .high = 1 << 24,
+         .argument = "N",
+         .help = "pairs in memory at once; same gradient, less memory",
+         .given = &a.micro_given},
+        {.name = "lr",
+         .kind = SU_OPT_NUMBER,
+         .value = &a.lr,
+         .high = 10,
+         .argument = "X",
+         .help = "peak learning rate",
+         .given = &a.lr_given},
+        {.name = "seed",
+         .kind = SU_OPT_INT,
+         .value = &a.seed,
+         .low = 0,
+         .high = 9e15,
+         .argument = "N",
+         .help = "same seed, same bits",
+         .given = &a.seed_given},
+        {.name = "holdout",
+         .kind = SU_OPT_NUMBER,
+         .value = &a.holdout,
+         .high = 0.5,
+         .argument = "X",
+         .help = "share of training groups that choose the best epoch; 0: last epoch",
+         .given = &a.holdout_given},
+        {.name = "init",
+         .kind = SU_OPT_LIST,
+         .value = &a.init,
+         .argument = "STREAM=DIR",
+         .help = "start a tower from another run or imported model"},
+        {.name = "vocab",
+         .kind = SU_OPT_STRING,
+         .value = &a.vocabulary,
+         .argument = "VOCAB.txt",
+         .help = "WordPiece vocabulary (bert-base-uncased by default)"},
+        {.name = "evaluate",
+         .kind = SU_OPT_STRING,
+         .value = &a.evaluate,
+         .argument = "SPLIT",
+         .help = "split scored at the end into RUN/eval.json (val, else test; none)"},
+        {.name = "device",
+         .kind = SU_OPT_STRING,
+         .value = &a.device,
+         .argument = "D",
+         .help = "cpu, cuda or cuda:N"},
+        {.name = "threads",
+         .kind = SU_OPT_INT,
+         .value = &a.threads,
+         .low = 0,
+         .high = 1024,
+         .argument = "N",
+         .help = "0: all cores; the result is the same for any number"},
+        {.name = "resume",
+         .kind = SU_OPT_FLAG,
+         .value = &a.resume,
+         .help = "go on with an interrupted run: same bits as if uninterrupted"},
+        {0}};
+    const su_command command = {
+        .name = "train",
+        .synopsis = "--data DS --out RUN [options]",
+        .summary = "Trains image and text towers into one space.",
+        .examples = "  suture train --data roco --out runs/closegap\n"
+                    "  suture train --data roco --out runs/lt --objective clip-lt --epochs 40 --seed 2\n"
+                    "  suture train --data roco --out runs/closegap --resume\n"
+                    "  suture train --data roco --out runs/warm --preset small --init text=minilm\n",
+        .options = options,
+        .min_positional = 0,
+        .max_positional = 0};
+    su_option_list args = {0};
+    su_error err = {0};
+    int code = su_options_parse(&command, argc, argv, &args);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    signal(SIGINT, ask_stop);
+    signal(SIGTERM, ask_stop);
+    su_device *device = NULL;
+    json_t *doc = NULL;
+    su_train_result result = {0};
+    su_train_options train = {.data = a.data, .out = a.out, .resume = a.resume, .stop = &stop_asked};
+    char *own = NULL, *line = su_command_line("train", argc, argv);
+    su_status st = a.data && a.out
+                       ? SU_OK
+                       : su_fail(&err, SU_EINVAL, "%s is missing", a.data ? "--out RUN" : "--data DS");
+    if (!st) st = resolve(&a, &train.config, &err);
+    if (!st) st = su_device_open(a.device, (int)a.threads, &device, &err);
+    if (!st) {
+        train.vocabulary = a.vocabulary ? a.vocabulary : (own = su_cli_vocabulary());
+        train.device = device;
+        st = su_train(&train, &result, &err);
+    }
+    if (!st) st = evaluate(&a, line, device, &doc, &err);
+    if (!st && su_option_json()) {
+        json_t *summary =
+            json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:o?}", "schema", "suture.train/1", "run", a.out, "steps",
+                      (json_int_t)result.steps, "epochs", (json_int_t)result.epochs, "best_epoch",
+                      (json_int_t)result.best_epoch, "seconds", result.seconds, "eval", json_incref(doc));
+        st = su_report_write(summary, su_option_json(), &err);
+        json_decref(summary);
+    } else if (!st) {
+        printf("%s: %s, %lld steps over %lld pairs in %.0f s", a.out, train.config.objective.name,
+               (long long)result.steps, (long long)result.pairs, result.seconds);
+        if (result.holdout_pairs)
+            printf(", best epoch %lld by MRR on %lld held-out training pairs", (long long)result.best_epoch,
+                   (long long)result.holdout_pairs);
+        printf("\n");
+        if (doc) su_report_align_print(stdout, doc);
+    }
+    json_decref(doc);
+    su_device_close(device);
+    su_free(own);
+    su_free(line);
+    su_options_free(&args, &command);
+    if (st == SU_EINTERRUPTED) {
+        su_cli_fail(&command, &err);
+        return 130;
+    }
+    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+}
