@@ -1,0 +1,248 @@
+/* suture index, suture search: figures and reports in one index, found by a text or by an image. */
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/options.h"
+#include "cli/report_align.h"
+#include "datasets/loader.h"
+#include "retrieve/index.h"
+#include <stdio.h>
+#include <string.h>
+
+int su_cmd_index(int argc, char **argv)
+{
+    const char *run = NULL, *out = NULL, *split = NULL, *device_name = "cpu";
+    su_option_list data = {0};
+    int64_t threads = 0, rows = 0;
+    const su_option options[] = {{.name = "model",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &run,
+                                  .argument = "RUN",
+                                  .help = "trained run (required)"},
+                                 {.name = "data",
+                                  .kind = SU_OPT_LIST,
+                                  .value = &data,
+                                  .argument = "DS...",
+                                  .help = "packed datasets (required)"},
+                                 {.name = "split",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &split,
+                                  .argument = "S",
+                                  .help = "only this split; everything by default"},
+                                 {.name = "out",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &out,
+                                  .argument = "IDX",
+                                  .help = "folder of the index (required)"},
+                                 {.name = "device",
+                                  .kind = SU_OPT_STRING,
+                                  .value = &device_name,
+                                  .argument = "D",
+                                  .help = "cpu, cuda or cuda:N"},
+                                 {.name = "threads",
+                                  .kind = SU_OPT_INT,
+                                  .value = &threads,
+                                  .low = 0,
+                                  .high = 1024,
+                                  .argument = "N",
+                                  .help = "0: all cores"},
+                                 {0}};
+    const su_command command = {.name = "index",
+                                .synopsis = "--model RUN --data DS... --out IDX [options]",
+                                .summary = "Puts every image and every text of the datasets into one index.",
+                                .examples =
+                                    "  suture index --model runs/closegap --data roco --out roco.index\n"
+                                    "  suture search --index roco.index --text \"pleural effusion\" -k 5\n",
+                                .options = options,
+                                .min_positional = 0,
+                                .max_positional = 0};
+    su_option_list args = {0};
+    su_error err = {0};
+    int code = su_options_parse(&command, argc, argv, &args);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    su_device *device = NULL;
+    su_model *model = NULL;
+    su_status st = run && out && data.count ? SU_OK
+                                            : su_fail(&err, SU_EINVAL, "%s is missing",
+                                                      !run   ? "--model RUN"
+                                                      : !out ? "--out IDX"
+                                                             : "--data DS");
+    if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &model, &err);
+    if (!st) st = su_index_build(model, run, data.items, data.count, split, out, &rows, &err);
+    if (!st && su_option_json()) {
+        json_t *doc = json_pack("{s:s,s:s,s:I,s:i}", "schema", "suture.index.build/1", "index", out, "rows",
+                                (json_int_t)rows, "width", (int)su_model_width(model));
+        st = su_report_write(doc, su_option_json(), &err);
+        json_decref(doc);
+    } else if (!st) {
+        printf("%s: %lld items of %d dimensions\n", out, (long long)rows, su_model_width(model));
+    }
+    su_model_free(model);
+    su_device_close(device);
+    su_options_free(&args, &command);
+    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+}
+
+/* The query's embedding, by the model that made the index. */
+static su_status embed_query(const su_index *index, const char *run, const char *device_name, int threads,
+                             const char *text, const char *image, su_device **device, float **query,
+                             su_error *err)
+{
+    su_model *m = NULL;
+    su_status st =
+        su_cli_open_model(run ? run : su_index_model(index), device_name, threads, device, &m, err);
+    if (st)
+        return run ? st
+                   : su_fail_context(err, st,
+                                     "the index's model (if the run was moved, say where with --model RUN)");
+    if (strcmp(m->sha256, su_index_model_sha256(index)) != 0)
+        st = su_fail(err, SU_EMISMATCH,
+                     "%s is not the model that made this index (its weights differ): build the index again",
+                     run ? run : su_index_model(index));
+    *query = st ? NULL : su_alloc((size_t)su_index_width(index), sizeof **query);
+    if (!st && !*query) st = su_fail(err, SU_ENOMEM, "no memory for the query");
+    int stream = su_model_stream_of(m, text ? SU_TOWER_BERT : SU_TOWER_VIT);
+    if (!st && stream < 0)
+        st = su_fail(err, SU_EUNSUPPORTED, "the model has no %s tower", text ? "text" : "image");
+    if (!st && text) {
+        st = su_model_encode_texts(m, stream, &text, 1, *query, err);
+    } else if (!st) {
+        const su_tower_config *t = &m->config.stream[stream].tower;
+        uint8_t *pixels = su_alloc((size_t)t->image_size * (size_t)t->image_size, (size_t)t->channels);
+        st = pixels ? su_image_prepare(image, &m->config.recipe, t->image_size, pixels, err)
+                    : su_fail(err, SU_ENOMEM, "no memory for the query image");
+        if (!st) st = su_model_encode_images(m, stream, pixels, 1, *query, err);
+        su_free(pixels);
+    }
+    su_model_free(m);
+    return st;
+}
+
+static json_t *hits_json(const su_index *index, const char *query, const su_hit *hits, int32_t found)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; i < found; i++) {
+        const su_index_item *x = su_index_at(index, hits[i].row);
+        json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:s,s:s,s:s,s:s}", "id", x->id, "kind", x->kind,
+                                              "score", hits[i].score, "file", x->file, "text", x->text,
+                                              "split", x->split, "licence", x->licence));
+    }
+    return json_pack("{s:o,s:o}", "query", json_string(query), "hits", list);
+}
+
+static void print_hits(const su_index *index, const char *query, const su_hit *hits, int32_t found)
+{
+    printf("%s\n\n  %4s  %6s  %-5s  %-14s  %s\n", query, "rank", "score", "kind", "id", "text");
+    for (int32_t i = 0; i < found; i++) {
+        const su_index_item *x = su_index_at(index, hits[i].row);
+        char text[96];
+        size_t n = strcspn(x->text, "\n");
+        bool cut = n > 88;
+        if (cut)
+            for (n = 88; n > 0 && (x->text[n] & 0xC0) == 0x80;) n--; /* never inside a character */
+        snprintf(text, sizeof text, "%.*s%s", (int)n, x->text, cut ? "..." : "");
+        printf("  %4d  %6.3f  %-5s  %-14s  %s\n", i + 1, hits[i].score, x->kind, x->id, text);
+        if (!strcmp(x->kind, "image") && *x->file) printf("  %34s  %s\n", "file:", x->file);
+    }
+    if (!found) printf("  nothing passes the filter\n");
+}
+
+int su_cmd_search(int argc, char **argv)
+{
+    const char *folder = NULL, *run = NULL, *text = NULL, *image = NULL, *kind = "any", *where = NULL,
+               *device_name = "cpu";
+    int64_t k = 10, threads = 0;
+    const su_option options[] = {
+        {.name = "index",
+         .kind = SU_OPT_STRING,
+         .value = &folder,
+         .argument = "IDX",
+         .help = "index to search (required)"},
+        {.name = "text", .kind = SU_OPT_STRING, .value = &text, .argument = "T", .help = "find by a text"},
+        {.name = "image",
+         .kind = SU_OPT_STRING,
+         .value = &image,
+         .argument = "FILE",
+         .help = "find by an image file"},
+        {.name = "k",
+         .kind = SU_OPT_INT,
+         .value = &k,
+         .low = 1,
+         .high = 100000,
+         .argument = "N",
+         .help = "how many hits"},
+        {.name = "kind",
+         .kind = SU_OPT_STRING,
+         .value = &kind,
+         .argument = "KIND",
+         .help = "image, text or any"},
+        {.name = "where",
+         .kind = SU_OPT_STRING,
+         .value = &where,
+         .argument = "EXPR",
+         .help = "FIELD=VALUE, FIELD!=VALUE or FIELD~PART, joined by 'and';\nfields: id kind stream split "
+                 "group licence file text"},
+        {.name = "model",
+         .kind = SU_OPT_STRING,
+         .value = &run,
+         .argument = "RUN",
+         .help = "where the index's model is now, if it was moved"},
+        {.name = "device",
+         .kind = SU_OPT_STRING,
+         .value = &device_name,
+         .argument = "D",
+         .help = "cpu, cuda or cuda:N"},
+        {.name = "threads",
+         .kind = SU_OPT_INT,
+         .value = &threads,
+         .low = 0,
+         .high = 1024,
+         .argument = "N",
+         .help = "0: all cores"},
+        {0}};
+    const su_command command = {.name = "search",
+                                .synopsis = "--index IDX (--text T | --image FILE) [options]",
+                                .summary = "The nearest images and texts to a text or to an image, exactly.",
+                                .examples =
+                                    "  suture search --index roco.index --text \"chest radiograph with "
+                                    "pleural effusion\" --kind image\n"
+                                    "  suture search --index roco.index --image figure.jpg --kind text -k 5\n"
+                                    "  suture search --index roco.index --text fracture --where "
+                                    "\"licence='CC BY' and split!=train\" --json -\n",
+                                .options = options,
+                                .min_positional = 0,
+                                .max_positional = 0};
+    su_option_list args = {0};
+    su_error err = {0};
+    int code = su_options_parse(&command, argc, argv, &args);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    su_index *index = NULL;
+    su_device *device = NULL;
+    float *query = NULL;
+    int32_t found = 0;
+    su_hit *hits = su_alloc((size_t)k, sizeof *hits);
+    su_status st = hits ? SU_OK : su_fail(&err, SU_ENOMEM, "no memory for %lld hits", (long long)k);
+    if (!st && !folder) st = su_fail(&err, SU_EINVAL, "--index IDX is missing");
+    if (!st && (text != NULL) == (image != NULL))
+        st = su_fail(&err, SU_EINVAL, "give either --text T or --image FILE");
+    if (!st) st = su_index_open(folder, &index, &err);
+    if (!st) st = embed_query(index, run, device_name, (int)threads, text, image, &device, &query, &err);
+    su_index_filter filter = {.kind = kind, .where = where};
+    if (!st) st = su_index_search(index, device, query, &filter, (int32_t)k, hits, &found, &err);
+    if (!st && su_option_json()) {
+        json_t *doc = hits_json(index, text ? text : image, hits, found);
+        st = doc ? su_report_write(doc, su_option_json(), &err)
+                 : su_fail(&err, SU_EINVAL, "the query is not valid UTF-8");
+        json_decref(doc);
+    } else if (!st) {
+        print_hits(index, text ? text : image, hits, found);
+    }
+    su_free(query);
+    su_free(hits);
+    su_device_close(device);
+    su_index_close(index);
+    su_options_free(&args, &command);
+    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+}
