@@ -49,6 +49,16 @@ int32_t su_tower_tokens(const su_tower *t)
     return t->config.kind == SU_TOWER_VIT ? 1 + all_patches(&t->config) : t->config.max_tokens;
 }
 
+void *su_tower_pooled(const su_tower *t)
+{
+    return t->pooled;
+}
+
+void *su_tower_d_pooled(const su_tower *t)
+{
+    return t->d_pooled;
+}
+
 const su_tower_config *su_tower_configuration(const su_tower *t)
 {
     return &t->config;
