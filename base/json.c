@@ -25,8 +25,9 @@ static su_status parse_failed(const json_error_t *e, const char *name, int64_t l
     su_status st = code == json_error_out_of_memory    ? SU_ENOMEM
                    : code == json_error_stack_overflow ? SU_ELIMIT
                                                        : SU_EFORMAT;
-    return su_fail_at(err, st, line, "%s: line %lld, column %d: %s", name, (long long)line, e->column,
-                      reason);
+    const char *hint = code == json_error_invalid_utf8 ? " (the text must be UTF-8)" : "";
+    return su_fail_at(err, st, line, "%s: line %lld, column %d: %s%s", name, (long long)line, e->column,
+                      reason, hint);
 }
 
 /* Parses one document that starts on the given line of the file. */

@@ -40,18 +40,21 @@ const char *su_dtype_name(su_dtype dtype)
     return (size_t)dtype < DTYPES ? dtypes[dtype].name : "?";
 }
 
-/* Bytes of a tensor; false when an extent is negative or the product passes 2^63 - 1. */
+/* Bytes of a tensor; false when an extent is negative or the product of those that are not 0 passes 2^63 - 1.
+ */
 static bool tensor_bytes(const su_tensor_view *v, int64_t *bytes)
 {
     int64_t n = (int64_t)su_dtype_size(v->dtype);
-    bool empty = false, fits = true;
+    bool empty = false;
     for (int i = 0; i < v->rank; i++) {
         if (v->shape[i] < 0) return false;
-        if (v->shape[i] == 0) empty = true;
-        if (__builtin_mul_overflow(n, v->shape[i], &n)) fits = false;
+        if (v->shape[i] == 0)
+            empty = true;
+        else if (__builtin_mul_overflow(n, v->shape[i], &n))
+            return false;
     }
     *bytes = empty ? 0 : n;
-    return fits;
+    return true;
 }
 
 /* --- reading
