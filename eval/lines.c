@@ -37,8 +37,8 @@ su_status su_lines_read(const char *path, su_lines *lines, su_error *err)
         }
         lines->line[i] = at;
         at = stop + 1;
+        if (stop < end && stop > lines->line[i] && stop[-1] == '\r') stop[-1] = 0;
         *stop = 0;
-        if (stop > lines->line[i] && stop[-1] == '\r') stop[-1] = 0;
     }
     return SU_OK;
 }
