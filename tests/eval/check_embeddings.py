@@ -199,6 +199,7 @@ class AgainstNumPy(Case):
                 strictly = (strictly > np.diag(strictly)[:, None] + 1e-9).sum(1) + 1
                 self.assertGreater((over.sum(1) > strictly).mean(), 0.1, "the case has too few ties to prove anything")
                 self.check(streams)
+                self.check(streams, ["text %d" % (i // 2) for i in range(n)])
 
     def test_half_precision_and_double_and_fortran_files(self):
         streams = views(np.random.default_rng(5), 60, 16)
@@ -276,9 +277,12 @@ class Clusters(Case):
 
 class Intervals(Case):
     def test_they_agree_with_an_independent_bootstrap(self):
+        self.compare_bootstraps(n=200, width=6, draws=20000, noise=1.5)
+        self.compare_bootstraps(n=600, width=70, draws=5000, noise=4.0)
+
+    def compare_bootstraps(self, n, width, draws, noise):
         rng = np.random.default_rng(10)
-        n, draws = 200, 20000
-        streams = views(rng, n, 6, noise=1.5)
+        streams = views(rng, n, width, noise=noise)
         document = self.evaluate(streams, "--draws", str(draws))
         a, b = unit(streams["image"]), unit(streams["text"])
         counts = rng.multinomial(n, np.full(n, 1 / n), size=draws)
@@ -287,7 +291,7 @@ class Intervals(Case):
         def close(shown, values, grain=0.0):
             low, high = np.percentile(values, [2.5, 97.5])
             for got, wanted in zip(shown, (low, high)):
-                self.assertAlmostEqual(got, wanted, delta=0.05 * (high - low) + grain)
+                self.assertAlmostEqual(got, wanted, delta=0.08 * (high - low) + grain)
         close(document["gap_ci95"], np.sqrt(gap2))
         close(document["cos_true_pairs_ci95"], counts @ (a * b).sum(1) / n)
         for x, y, key in ((a, b, "image_to_text"), (b, a, "text_to_image")):
