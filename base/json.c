@@ -11,8 +11,7 @@
 
 enum { MAX_LINE = 64 << 20, READ_BLOCK = 1 << 16 };
 
-/* --- text to tree
- * ------------------------------------------------------------------------------------------- */
+/* --- text to tree ------------------------------------------------------------------------------------- */
 
 static su_status parse_failed(const json_error_t *e, const char *name, int64_t line, su_error *err)
 {
@@ -134,8 +133,7 @@ su_status su_jsonl_read(const char *path, su_json_line *line, void *context, su_
     return st;
 }
 
-/* --- tree to text
- * ------------------------------------------------------------------------------------------- */
+/* --- tree to text ------------------------------------------------------------------------------------- */
 
 typedef struct {
     su_writer *writer;
@@ -174,8 +172,7 @@ su_status su_json_sha256(const json_t *o, char hex[65], su_error *err)
     return SU_OK;
 }
 
-/* --- members
- * ------------------------------------------------------------------------------------------------ */
+/* --- members ------------------------------------------------------------------------------------------ */
 
 static const char *type_name(const json_t *v)
 {

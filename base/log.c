@@ -10,8 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --- messages
- * ----------------------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------------------------- */
 
 static su_log_sink *log_sink;
 static void *log_context;
@@ -33,9 +32,10 @@ void su_log(su_log_level level, const char *format, ...)
     log_sink(log_context, level, message);
 }
 
-/* --- progress
- * ----------------------------------------------------------------------------------------------- The rate
- * comes from a ring of one mark a second: what was done since the oldest mark, over the time since it. */
+/* --- progress ----------------------------------------------------------------------------------------- */
+
+/* The rate comes from a ring of one mark a second: what was done since the oldest mark, over the time since.
+ */
 
 enum { MARKS = 31 };
 
@@ -137,8 +137,7 @@ void su_progress_free(su_progress *p)
     su_free(p);
 }
 
-/* --- standard sinks
- * ----------------------------------------------------------------------------------------- */
+/* --- standard sinks ----------------------------------------------------------------------------------- */
 
 static struct {
     pthread_mutex_t lock;

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- allocation
- * --------------------------------------------------------------------------------------------- */
+/* --- allocation --------------------------------------------------------------------------------------- */
 
 static _Atomic bool failing;         /* the test hook is on */
 static _Atomic int64_t before_fault; /* allocations that still succeed */
@@ -78,10 +77,9 @@ void su_free(void *p)
     free(p);
 }
 
-/* --- buffer
- * ------------------------------------------------------------------------------------------------- capacity
- * counts allocated bytes, the NUL included; 0 means that data is the shared empty string below. */
+/* --- buffer ------------------------------------------------------------------------------------------- */
 
+/* capacity counts allocated bytes, the NUL included; 0 means that data is this shared empty string. */
 static char nothing[1];
 
 void su_buffer_init(su_buffer *b, size_t max)
@@ -145,8 +143,7 @@ su_status su_buffer_printf(su_buffer *b, su_error *err, const char *format, ...)
     return SU_OK;
 }
 
-/* --- arena
- * -------------------------------------------------------------------------------------------------- */
+/* --- arena -------------------------------------------------------------------------------------------- */
 
 void su_arena_measure(su_arena *a)
 {

@@ -57,8 +57,7 @@ static bool tensor_bytes(const su_tensor_view *v, int64_t *bytes)
     return true;
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------------ */
 
 struct su_safetensors {
     char *path; /* for messages */
@@ -325,8 +324,7 @@ su_status su_safetensors_verify(const su_safetensors *f, su_error *err)
                    f->path, found, stored);
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------------------------ */
 
 static su_status check_tensor(const char *path, const su_tensor_view *v, su_error *err)
 {

@@ -33,8 +33,7 @@ bool su_option_quiet(void)
     return quiet;
 }
 
-/* --- help
- * --------------------------------------------------------------------------------------------------- */
+/* --- help --------------------------------------------------------------------------------------------- */
 
 static const char *dashes(const char *name)
 {
@@ -97,8 +96,7 @@ static void print_help(const su_command *c)
     }
 }
 
-/* --- complaints
- * --------------------------------------------------------------------------------------------- */
+/* --- complaints --------------------------------------------------------------------------------------- */
 
 static int complain(const su_command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -152,8 +150,7 @@ static int out_of_range(const su_command *c, const su_option *o, const char *tex
                     o->high);
 }
 
-/* --- values
- * ------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------- */
 
 /* "--name", "-n" and "--" begin an option; "-" (standard input) and "-0.5" are values. */
 static bool looks_like_option(const char *s)
@@ -211,8 +208,7 @@ static int set_value(const su_command *c, const su_option *o, const char *text)
     return -1;
 }
 
-/* --- parsing
- * ------------------------------------------------------------------------------------------------ */
+/* --- parsing ------------------------------------------------------------------------------------------ */
 
 static const su_option *find(const su_option *options, const char *name, size_t length)
 {

@@ -3,8 +3,7 @@
 #include "tests/base/scratch.h"
 #include <inttypes.h>
 
-/* --- files by others
- * ---------------------------------------------------------------------------------------- */
+/* --- files by others ---------------------------------------------------------------------------------- */
 
 static double value_at(const su_tensor_view *v, int64_t i)
 {
@@ -112,8 +111,7 @@ static void a_missing_tensor_and_a_wrong_shape_are_told_apart(void **state)
     su_safetensors_close(f);
 }
 
-/* --- our own files
- * ------------------------------------------------------------------------------------------ */
+/* --- our own files ------------------------------------------------------------------------------------ */
 
 static const float ramp[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 static const uint8_t few[3] = {7, 8, 9};
@@ -224,8 +222,7 @@ static void thousands_of_tensors_are_found_by_name(void **state)
     su_free(values);
 }
 
-/* --- hostile files
- * ------------------------------------------------------------------------------------------ */
+/* --- hostile files ------------------------------------------------------------------------------------ */
 
 static uint8_t image[1 << 16];
 
