@@ -28,6 +28,11 @@ int su_model_stream_of(const su_model *m, su_tower_kind kind)
     return -1;
 }
 
+bool su_model_frozen(const su_model *m, int stream)
+{
+    return m->config.stream[stream].lr_factor == 0.0;
+}
+
 static su_status add_towers(su_model *m, su_error *err)
 {
     su_model_config *c = &m->config;
@@ -222,7 +227,7 @@ static void plan(su_model *m, su_arena *a, int32_t batch, bool backward)
     for (int i = 0; i < m->config.streams; i++) {
         /* Without a backward pass one tower runs at a time, so all share the same memory. */
         if (!backward) su_arena_release(a, start);
-        su_tower_plan(m->tower[i], a, batch, backward);
+        su_tower_plan(m->tower[i], a, batch, backward && !su_model_frozen(m, i));
         if (a->used > end) end = a->used;
         if (m->config.stream[i].tower.width > widest) widest = m->config.stream[i].tower.width;
     }
@@ -289,13 +294,14 @@ su_status su_model_backward(su_model *m, int stream, const su_tower_input *in, c
     const su_tower_config *c = &m->config.stream[stream].tower;
     int32_t dim = su_model_width(m);
     d->ops->normalise_backward(d, m->projected, dz, z, norm, in->batch, dim);
-    if (!m->config.dim) return su_tower_backward(m->tower[stream], in, m->projected, err);
+    bool frozen = su_model_frozen(m, stream);
+    if (!m->config.dim) return frozen ? SU_OK : su_tower_backward(m->tower[stream], in, m->projected, err);
     const void *pooled = su_tower_pooled(m->tower[stream]);
-    void *d_pooled = su_tower_d_pooled(m->tower[stream]);
+    void *d_pooled = frozen ? NULL : su_tower_d_pooled(m->tower[stream]);
     d->ops->linear_backward(d, d_pooled, false, su_param_grad(&m->params, m->projection[stream]), NULL,
                             m->projected, pooled, su_param_weight(&m->params, m->projection[stream]),
                             in->batch, dim, c->width);
-    return su_tower_backward(m->tower[stream], in, d_pooled, err);
+    return frozen ? SU_OK : su_tower_backward(m->tower[stream], in, d_pooled, err);
 }
 
 su_status su_model_temperature(const su_model *m, double *tau, su_error *err)

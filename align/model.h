@@ -49,6 +49,9 @@ su_status su_model_save(const su_model *m, const char *folder, su_error *err);
 
 /* Width of an embedding: config.dim, or the towers' width when dim is 0. */
 int32_t su_model_width(const su_model *m);
+/* lr_factor 0: the tower runs without dropout, keeps no activations and gets no gradient; its projection
+ * learns. */
+bool su_model_frozen(const su_model *m, int stream);
 int su_model_stream(const su_model *m, const char *name);      /* index, or -1 */
 int su_model_stream_of(const su_model *m, su_tower_kind kind); /* the first of that kind, or -1 */
 /* SU_EMISMATCH when ds was packed by another recipe than the model was trained on, or lacks one of its
