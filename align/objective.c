@@ -109,8 +109,9 @@ static su_tower_input piece(const su_step *s, const su_step_batch *b, int stream
     const su_tower_config *c = &s->model->config.stream[stream].tower;
     int32_t n = b->count - first < s->micro ? b->count - first : s->micro;
     uint32_t base = (uint32_t)stream << 28 | (uint32_t)(first / s->micro) << 13;
-    su_tower_input in = {
-        .batch = n, .train = b->train, .key = {.seed = b->seed, .step = (uint32_t)b->step, .layer = base}};
+    su_tower_input in = {.batch = n,
+                         .train = b->train && !su_model_frozen(s->model, stream),
+                         .key = {.seed = b->seed, .step = (uint32_t)b->step, .layer = base}};
     if (c->kind == SU_TOWER_VIT)
         in.images = b->images[stream] +
                     (size_t)first * (size_t)c->image_size * (size_t)c->image_size * (size_t)c->channels;
