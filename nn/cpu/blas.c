@@ -34,17 +34,6 @@ static struct {
         memcpy(&(pointer), &address_, sizeof address_); \
     } while (0)
 
-static bool has_avx512(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl");
-#else
-    return false;
-#endif
-}
-
 static void *open_library(const char **path)
 {
     const char *chosen = getenv("SUTURE_BLAS");
@@ -53,7 +42,7 @@ static void *open_library(const char **path)
         candidates[0] = chosen;
         candidates[1] = NULL;
     }
-    bool set = has_avx512() && !getenv("OPENBLAS_CORETYPE");
+    bool set = su_cpu_has_avx512() && !getenv("OPENBLAS_CORETYPE");
     if (set) setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
     bool threads = !getenv("OPENBLAS_NUM_THREADS");
     if (threads) setenv("OPENBLAS_NUM_THREADS", "1", 0);

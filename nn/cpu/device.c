@@ -239,13 +239,11 @@ static const su_device_ops table_f64 = TABLE(f64);
 
 static const char *instructions(void)
 {
+    if (su_cpu_has_avx512()) return "AVX-512";
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) return "AVX-512";
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "AVX2";
-    return "SSE2";
-#else
-    return "plain C";
 #endif
+    return "plain C";
 }
 
 su_status su_device_cpu(int threads, su_dtype type, su_device **device, su_error *err)
