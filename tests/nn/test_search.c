@@ -1,0 +1,178 @@
+/* Exact search against sorting all scores. */
+#include "tests/nn/check.h"
+
+static const su_dtype types[] = {SU_DTYPE_F32, SU_DTYPE_F64};
+
+typedef struct {
+    double score;
+    int64_t row;
+} hit;
+
+/* As the contract orders: larger scores, then smaller rows; NaN last. */
+static int in_order(const void *a, const void *b)
+{
+    const hit *x = a, *y = b;
+    if (isnan(x->score) != isnan(y->score)) return isnan(x->score) ? 1 : -1;
+    if (x->score > y->score) return -1;
+    if (x->score < y->score) return 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+static hit *all_hits(const double *query, const double *x, int64_t n, int32_t width)
+{
+    hit *hits = check_alloc(n, sizeof *hits);
+    for (int64_t j = 0; j < n; j++) {
+        for (int32_t k = 0; k < width; k++) hits[j].score += query[k] * x[j * width + k];
+        hits[j].row = j;
+    }
+    qsort(hits, (size_t)n, sizeof *hits, in_order);
+    return hits;
+}
+
+/* Small integers: every product is exact in any order, and ties abound. */
+static double *integers(uint64_t seed, int64_t n)
+{
+    double *x = check_zeros(n);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (double)su_rng_below((su_rng_key){.seed = seed}, (uint64_t)i, 5) - 2;
+    return x;
+}
+
+static void search(su_device *d, int64_t *rows, float *scores, const double *queries, const double *x,
+                   int64_t nq, int64_t n, int32_t width, int32_t k)
+{
+    void *dq = check_upload(d, queries, nq * width), *dx = check_upload(d, x, n * width);
+    su_error err = {0};
+    if (d->ops->top_k(d, rows, scores, dq, dx, nq, n, width, k, &err)) fail_msg("%s", err.message);
+    check_take(d, dq, 0);
+    check_take(d, dx, 0);
+}
+
+static void the_best_k_come_sorted_with_ties_to_the_smaller_row(void **state)
+{
+    static const struct {
+        int64_t nq, n;
+        int32_t width, k;
+    } shapes[] = {{1, 1, 1, 1},     {1, 5000, 64, 10}, {3, 100, 3, 100}, {4, 2049, 3, 50},
+                  {5, 2049, 3, 50}, {5, 512, 512, 1},  {257, 600, 7, 5}, {9, 3000, 64, 3000}};
+    (void)state;
+    for (size_t t = 0; t < 2; t++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            su_device *d = check_device(types[t], 2);
+            int64_t nq = shapes[s].nq, n = shapes[s].n;
+            int32_t width = shapes[s].width, k = shapes[s].k;
+            double *queries = integers(1, nq * width), *x = integers(2, n * width);
+            int64_t *rows = check_alloc(nq * k, sizeof *rows);
+            float *scores = check_alloc(nq * k, sizeof *scores);
+            search(d, rows, scores, queries, x, nq, n, width, k);
+            for (int64_t q = 0; q < nq; q++) {
+                hit *want = all_hits(queries + q * width, x, n, width);
+                for (int32_t i = 0; i < k; i++) {
+                    assert_int_equal(rows[q * k + i], want[i].row);
+                    assert_true(scores[q * k + i] == (float)want[i].score);
+                }
+            }
+            check_free_all();
+            su_device_close(d);
+        }
+}
+
+static void scores_of_real_numbers_are_right_to_the_last_place_of_a_float(void **state)
+{
+    const int64_t nq = 20, n = 3000;
+    const int32_t width = 100, k = 12;
+    (void)state;
+    for (size_t t = 0; t < 2; t++) {
+        su_device *d = check_device(types[t], 2);
+        double *queries = check_normal(1, nq * width, 1), *x = check_normal(2, n * width, 1);
+        int64_t *rows = check_alloc(nq * k, sizeof *rows);
+        float *scores = check_alloc(nq * k, sizeof *scores);
+        search(d, rows, scores, queries, x, nq, n, width, k);
+        for (int64_t q = 0; q < nq; q++) {
+            hit *want = all_hits(queries + q * width, x, n, width);
+            for (int32_t i = 0; i < k; i++) {
+                assert_int_equal(rows[q * k + i], want[i].row);
+                assert_true(fabs((double)scores[q * k + i] - want[i].score) <= 0x1p-23 * fabs(want[i].score));
+            }
+        }
+        check_free_all();
+        su_device_close(d);
+    }
+}
+
+static void a_query_gets_the_same_answer_alone_and_among_others_on_any_number_of_threads(void **state)
+{
+    const int64_t nq = 30, n = 5000;
+    const int32_t width = 33, k = 20;
+    double *queries = check_normal(1, nq * width, 1), *x = check_normal(2, n * width, 1);
+    int64_t *rows = check_alloc(nq * k, sizeof *rows), *again = check_alloc(nq * k, sizeof *again);
+    float *scores = check_alloc(nq * k, sizeof *scores), *once_more = check_alloc(nq * k, sizeof *once_more);
+    (void)state;
+    su_device *d = check_device(SU_DTYPE_F32, 1);
+    search(d, rows, scores, queries, x, nq, n, width, k);
+    for (int64_t q = 0; q < nq; q++)
+        search(d, again + q * k, once_more + q * k, queries + q * width, x, 1, n, width, k);
+    assert_memory_equal(again, rows, (size_t)(nq * k) * sizeof *rows);
+    assert_memory_equal(once_more, scores, (size_t)(nq * k) * sizeof *scores);
+    su_device_close(d);
+    d = check_device(SU_DTYPE_F32, 3);
+    search(d, again, once_more, queries, x, nq, n, width, k);
+    assert_memory_equal(again, rows, (size_t)(nq * k) * sizeof *rows);
+    assert_memory_equal(once_more, scores, (size_t)(nq * k) * sizeof *scores);
+    su_device_close(d);
+    check_free_all();
+}
+
+static void nan_scores_come_last_and_infinities_in_their_place(void **state)
+{
+    const int64_t n = 1500;
+    (void)state;
+    for (size_t t = 0; t < 2; t++)
+        for (int64_t nq = 1; nq <= 8; nq += 7) { /* by dot products, by matrix products */
+            su_device *d = check_device(types[t], 2);
+            double *queries = check_zeros(nq), *x = integers(3, n);
+            for (int64_t q = 0; q < nq; q++) queries[q] = 1;
+            for (int64_t j = 0; j < n; j += 3) x[j] = NAN;
+            x[100] = INFINITY;
+            x[200] = -INFINITY;
+            int64_t *rows = check_alloc(nq * n, sizeof *rows);
+            float *scores = check_alloc(nq * n, sizeof *scores);
+            for (int32_t k = 3; k <= n; k += (int32_t)n - 3) {
+                search(d, rows, scores, queries, x, nq, n, 1, k);
+                for (int64_t q = 0; q < nq; q++) {
+                    hit *want = all_hits(queries + q, x, n, 1);
+                    for (int32_t i = 0; i < k; i++) {
+                        assert_int_equal(rows[q * k + i], want[i].row);
+                        assert_int_equal(isnan(scores[q * k + i]) != 0, isnan(want[i].score) != 0);
+                    }
+                }
+            }
+            check_free_all();
+            su_device_close(d);
+        }
+}
+
+static void a_k_that_cannot_be_is_refused(void **state)
+{
+    su_device *d = check_device(SU_DTYPE_F32, 1);
+    float x[4] = {1, 2, 3, 4}, score;
+    int64_t row;
+    su_error err = {0};
+    (void)state;
+    assert_int_equal(d->ops->top_k(d, &row, &score, x, x, 1, 4, 1, 5, &err), SU_EINVAL);
+    assert_int_equal(d->ops->top_k(d, &row, &score, x, x, 1, 4, 1, 0, &err), SU_EINVAL);
+    assert_int_equal(d->ops->top_k(d, &row, &score, x, x, 0, 4, 1, 1, &err), SU_OK);
+    su_device_close(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_best_k_come_sorted_with_ties_to_the_smaller_row),
+        cmocka_unit_test(scores_of_real_numbers_are_right_to_the_last_place_of_a_float),
+        cmocka_unit_test(a_query_gets_the_same_answer_alone_and_among_others_on_any_number_of_threads),
+        cmocka_unit_test(nan_scores_come_last_and_infinities_in_their_place),
+        cmocka_unit_test(a_k_that_cannot_be_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
