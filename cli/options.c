@@ -174,6 +174,8 @@ static int set_int(const su_command *c, const su_option *o, const char *text)
     long long n = strtoll(text, &end, 10);
     if (end == text || *end)
         return complain(c, "%s%s needs a whole number, not '%s'", dashes(o->name), o->name, text);
+    if (errno == ERANGE && !ranged(o))
+        return complain(c, "%s%s %s is too large", dashes(o->name), o->name, text);
     if (errno == ERANGE || !in_range(o, (double)n)) return out_of_range(c, o, text);
     *(int64_t *)o->value = n;
     return -1;
