@@ -25,8 +25,7 @@ typedef struct {
     buffer scratch[]; /* one a worker */
 } cpu;
 
-/* --- running
- * ------------------------------------------------------------------------------------------------------ */
+/* --- running --- */
 
 void su_cpu_run(su_device *d, int64_t tasks, su_task *task, void *context)
 {
@@ -69,8 +68,7 @@ void *su_cpu_partials(su_device *d, size_t bytes)
     return grow(d, &c->partials, bytes);
 }
 
-/* --- memory
- * ------------------------------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 static su_status cpu_alloc(su_device *d, size_t bytes, void **memory, su_error *err)
 {
@@ -108,8 +106,7 @@ static su_status cpu_sync(su_device *d, su_error *err)
     return code;
 }
 
-/* --- conversion between floating types
- * ------------------------------------------------------------------------------ */
+/* --- conversion between floating types --- */
 
 static double bits_to_double(uint16_t bits, su_dtype type)
 {
@@ -203,8 +200,7 @@ static void cpu_convert(su_device *d, void *to, su_dtype to_type, const void *fr
     su_cpu_run(d, su_cpu_tasks(n, CONVERT_BLOCK), convert_block, &c);
 }
 
-/* --- the table
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the table --- */
 
 static void cpu_close(su_device *d)
 {

@@ -35,8 +35,19 @@
 #define SU_CPU_CLONES
 #endif
 
-/* --- running
- * ------------------------------------------------------------------------------------------------------ */
+/* The processor has what x86-64-v4 names. */
+static inline bool su_cpu_has_avx512(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
+/* --- running --- */
 
 static inline int64_t su_cpu_tasks(int64_t items, int64_t block)
 {
@@ -60,17 +71,15 @@ void *su_cpu_partials(su_device *d, size_t bytes);
 /* Records a failure that the next su_device sync returns; the first one is kept. Any thread. */
 void su_cpu_fail(su_device *d, su_status code, const char *message);
 
-/* --- matrix product: C = alpha op(A) op(B) + beta C, on the calling thread only
- * ---------------------------------------- op(A) [m, k], op(B) [k, n], C [m, n], row-major; ta: A is stored
- * [k, m]; tb: B is stored [n, k]. lda, ldb, ldc: elements from one stored row to the next. With beta 0 C is
- * not read. m, n, k and the strides are below 2^31. */
+/* --- matrix product: C = alpha op(A) op(B) + beta C, on the calling thread only ---
+ * op(A) [m, k], op(B) [k, n], C [m, n], row-major; ta: A is stored [k, m]; tb: B is stored [n, k]. lda, ldb
+ * and ldc: elements from one stored row to the next. With beta 0 C is not read. All are below 2^31. */
 void su_cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                      int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 void su_cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
                      int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 
-/* --- the operations of the table, by file
- * ---------------------------------------------------------------------------- */
+/* --- the operations of the table, by file --- */
 
 #define SU_LANES_INLINE static inline __attribute__((always_inline, unused))
 #include "nn/cpu/f32.h"

@@ -27,8 +27,7 @@
 
 #define CHECK_UNUSED __attribute__((unused))
 
-/* --- host memory, released together
- * ------------------------------------------------------------------------------- */
+/* --- host memory, released together --- */
 
 static void *check_blocks[4096];
 static int check_block_count;
@@ -69,8 +68,7 @@ CHECK_UNUSED static double *check_copy(const double *x, int64_t n)
     return y;
 }
 
-/* --- devices and their memory
- * ------------------------------------------------------------------------------------- */
+/* --- devices and their memory --- */
 
 CHECK_UNUSED static su_device *check_device(su_dtype type, int threads)
 {
@@ -128,8 +126,7 @@ CHECK_UNUSED static double *check_take(su_device *d, void *memory, int64_t n)
     return x;
 }
 
-/* --- comparisons
- * -------------------------------------------------------------------------------------------------- */
+/* --- comparisons --- */
 
 /* max |got - want| <= tolerance * (max |want| + 1e-30). A NaN on either side fails. */
 CHECK_UNUSED static void check_close(const char *what, const double *got, const double *want, int64_t n,
@@ -157,8 +154,7 @@ CHECK_UNUSED static void check_same_bits(const char *what, const double *got, co
                      (long long)n, got[i], want[i]);
 }
 
-/* --- finite differences
- * ------------------------------------------------------------------------------------------- */
+/* --- finite differences --- */
 
 typedef double check_function(void *context);
 
