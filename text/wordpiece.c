@@ -481,7 +481,7 @@ char *su_wordpiece_decode(const su_wordpiece *wp, const int32_t *ids, int64_t co
                 continue;
             if (length && !strncmp(token, "##", 2)) {
                 token += 2;
-            } else if (length) {
+            } else if (length && !strchr(".,?!", token[0])) {
                 if (out) out[length] = ' ';
                 length++;
             }
