@@ -17,6 +17,7 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"base.rng.moment", 6e-3}, /* absolute: moments of 200,000 random numbers, more than four standard errors */
         {"nn.f64", 1e-12},       /* float64 device against plain loops in double */
         {"nn.f32", 2e-6},        /* float32 device against the same loops: some rounding steps of 6e-8 */
+        {"nn.f32.one", 1e-6},    /* one float32 value against its own size */
         {"nn.f32.sum", 1e-5},    /* the same where long sums cancel: weight gradients, attention backward */
         {"nn.f32.pairs", 1e-5},  /* float32 losses over all pairs: scores up to 100, to 6e-8 each */
         {"nn.f64.pairs", 1e-11}, /* the same in float64, where both sides add up to four million terms */

@@ -126,6 +126,29 @@ CHECK_UNUSED static double *check_take(su_device *d, void *memory, int64_t n)
     return x;
 }
 
+/* --- references shared by tests --- */
+
+static const su_activation check_activations[] = {SU_ACT_NONE, SU_ACT_GELU, SU_ACT_GELU_TANH,
+                                                  SU_ACT_QUICK_GELU, SU_ACT_TANH};
+enum { CHECK_ACTIVATIONS = sizeof check_activations / sizeof *check_activations };
+
+CHECK_UNUSED static double check_activation(su_activation f, double x)
+{
+    switch (f) {
+    case SU_ACT_NONE:
+        return x;
+    case SU_ACT_GELU:
+        return x * 0.5 * erfc(-x / sqrt(2));
+    case SU_ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case SU_ACT_QUICK_GELU:
+        return x / (1 + exp(-1.702 * x));
+    case SU_ACT_TANH:
+        return tanh(x);
+    }
+    return 0;
+}
+
 /* --- comparisons --- */
 
 /* max |got - want| <= tolerance * (max |want| + 1e-30). A NaN on either side fails. */
