@@ -22,7 +22,6 @@
 #include "datasets/phash.h"
 #include <ctype.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -211,15 +210,8 @@ static void hide_folder(char *message, const char *folder)
 
 static void hash_pixels(const uint8_t *pixels, const su_image_recipe *r, size_t bytes, image_facts *facts)
 {
-    /* The padding is left out of the perceptual hash: equal borders would make unlike pictures alike. */
-    int32_t width = r->size, height = r->size;
-    if (!r->crop && facts->width > facts->height)
-        height = (int32_t)fmax(1, rint((double)facts->height / facts->width * r->size));
-    if (!r->crop && facts->height > facts->width)
-        width = (int32_t)fmax(1, rint((double)facts->width / facts->height * r->size));
-    int64_t stride = (int64_t)r->size * r->channels;
-    int64_t corner = (r->size - height) / 2 * stride + (r->size - width) / 2 * r->channels;
-    facts->blank = !su_phash(pixels + corner, width, height, r->channels, stride, &facts->phash);
+    su_patch patch = su_patch_stored(pixels, r, facts->width, facts->height);
+    facts->blank = !su_phash(&patch, &facts->phash);
     su_sha256_hex(pixels, bytes, facts->sha256);
 }
 

@@ -266,9 +266,10 @@ su_status su_import_csv(const char *csv, const su_csv_columns *columns, const ch
     if (!s && !(description = describe(&c)))
         s = su_fail(err, SU_EFORMAT, "%s: the names of its columns are not UTF-8", csv);
     if (!s) {
-        if (c.group >= 0)
+        bool by_group = options->split_by_group || c.split < 0;
+        if (c.group >= 0 && by_group)
             su_log(SU_LOG_INFO, "samples that share '%s' are kept together", c.header[c.group]);
-        else
+        if (c.group < 0)
             su_log(SU_LOG_WARN,
                    "%s: no column names a patient or article (--group-column): "
                    "each image is a group of its own",
