@@ -24,7 +24,8 @@ from transformers import BertTokenizerFast
 SEED, EACH = 20240607, 1000
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WRITTEN = [  # cases that somebody thought of
-    b"", b" ", b" \t\r\n ", b"\0", b"\0\0a\0b\0", b"\xef\xbb\xbfreport", b"a\xc2\x85b", b"\xff", b"\xc3", b"a\xe2\x82", b"\xe2\x82a",
+    b"", b" ", b" \t\r\n ", b"\0", b"\0\0a\0b\0", b"\xef\xbb\xbfreport", b"a\xc2\x85b", b"\xff", b"\xc3", b"a\xe2\x82",
+    b"\xe2\x82a", b"\xc1\x81x", b"\xe0\x81\x81x", b"\xf0\x80\x81\x81x", b"\xf0\x8f\xbf\xbfx",
     b"\xed\xa0\x80x\xed\xbf\xbf", b"\xf4\x90\x80\x80x", b"\xf0\x80\x80\x80x", b"\xc0\xafx", b"\xf8\x88\x80\x80\x80x",
     b"\xe0\x9f\xbfx", b"\xf0\x9f\x98", b"\xf0\x9f\x98a", b"caf\xc3\xa9 cafe\xcc\x81", b"e\xff\xcc\x81",
 ] + [s.encode() for s in (

@@ -279,6 +279,7 @@ static void a_file_that_is_no_vocabulary_is_refused(void **state)
     refuses(SPECIAL "a\xFFz\n", strlen(SPECIAL) + 4, SU_EFORMAT, "line 6");
     refuses(SPECIAL "\xE2\x82", strlen(SPECIAL) + 2, SU_EFORMAT, "line 6");
     refuses(SPECIAL "a\0b\n", strlen(SPECIAL) + 4, SU_EFORMAT, "line 6");
+    refuses(SPECIAL "\xED\xA0\x80\n", strlen(SPECIAL) + 4, SU_EFORMAT, "line 6");
     refuses("", (16 << 20) + 1, SU_ELIMIT, "16777216");
     su_wordpiece *wp;
     su_error err = {0};
