@@ -53,12 +53,12 @@ static void print_direction(FILE *to, const su_comparison *c, int a, int b)
 
 static void print_pair(FILE *to, const su_comparison *c, int a, int b)
 {
-    static const char *const heads[] = {"gap", "cosine of true pairs", "RMG"};
-    static const char *const scores[] = {"gap", "cos_true_pairs", "rmg"};
-    char paths[3][SU_COMPARE_PATH], title[128];
-    for (int i = 0; i < 3; i++) su_comparison_pair(c, scores[i], a, b, paths[i]);
+    static const char *const heads[] = {"gap", "floor of the gap", "cosine of true pairs", "RMG"};
+    static const char *const scores[] = {"gap", "gap_floor", "cos_true_pairs", "rmg"};
+    char paths[4][SU_COMPARE_PATH], title[128];
+    for (int i = 0; i < 4; i++) su_comparison_pair(c, scores[i], a, b, paths[i]);
     snprintf(title, sizeof title, "%s-%s", su_comparison_stream(c, a), su_comparison_stream(c, b));
-    print_rows(to, c, title, heads, paths, 3, false);
+    print_rows(to, c, title, heads, paths, 4, false);
     print_direction(to, c, a, b);
     print_direction(to, c, b, a);
 }

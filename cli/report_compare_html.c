@@ -77,8 +77,9 @@ static int tick_digits(double step)
 /* ---- intervals
  * ------------------------------------------------------------------------------------------------ */
 
-/* A dot and its whiskers for each group; the axis begins at 0. */
-static void put_intervals(page *p, const su_comparison *c, const char *title, const char *score, bool percent)
+/* A dot and its whiskers for each group; the axis begins at 0. floor_score: drawn as a grey mark, or NULL. */
+static void put_intervals(page *p, const su_comparison *c, const char *title, const char *score,
+                          const char *floor_score, bool percent)
 {
     enum { WIDTH = 520, LEFT = 170, RIGHT = 20, ROW = 30, TOP = 8 };
     double scale = percent ? 100 : 1, low = 0, high = 0;
@@ -121,6 +122,13 @@ static void put_intervals(page *p, const su_comparison *c, const char *title, co
             put(p, "<path d=\"M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10\" stroke=\"%s\" stroke-width=\"2\"/>",
                 a, y, b, a, y - 5, b, y - 5, colour(g));
         }
+        su_estimate mark = {(double)NAN, {(double)NAN, (double)NAN}};
+        if (floor_score) mark = su_comparison_get(c, g, floor_score);
+        if (isfinite(mark.mean)) {
+            double x = LEFT + unit * (scale * mark.mean - first);
+            put(p, "<line class=\"floor\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, x, y - 9,
+                y + 9);
+        }
         put(p, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"5\" fill=\"%s\"/>\n", at, y, colour(g));
     }
     put(p, "</svg></figure>\n");
@@ -129,18 +137,21 @@ static void put_intervals(page *p, const su_comparison *c, const char *title, co
 static void put_charts(page *p, const su_comparison *c)
 {
     int streams = (int)json_array_size(c->streams);
-    char score[SU_COMPARE_PATH], title[256];
-    put(p, "<h2>Gap and retrieval</h2>\n<div class=\"charts\">\n");
+    char score[SU_COMPARE_PATH], floor_score[SU_COMPARE_PATH], title[256];
+    put(p, "<h2>Gap and retrieval</h2>\n<p class=\"note\">The grey mark beside a gap is what two streams "
+           "with one mean "
+           "show in a pool of this size by sampling alone.</p>\n<div class=\"charts\">\n");
     for (int a = 0; a < streams; a++)
         for (int b = a + 1; b < streams; b++) {
             su_comparison_pair(c, "gap", a, b, score);
             snprintf(title, sizeof title, "Gap %s-%s (smaller is closer)", su_comparison_stream(c, a),
                      su_comparison_stream(c, b));
-            put_intervals(p, c, title, score, false);
+            su_comparison_pair(c, "gap_floor", a, b, floor_score);
+            put_intervals(p, c, title, score, floor_score, false);
             su_comparison_pair(c, "cos_true_pairs", a, b, score);
             snprintf(title, sizeof title, "Cosine of true pairs %s-%s", su_comparison_stream(c, a),
                      su_comparison_stream(c, b));
-            put_intervals(p, c, title, score, false);
+            put_intervals(p, c, title, score, NULL, false);
         }
     for (int a = 0; a < streams; a++)
         for (int b = 0; b < streams; b++) {
@@ -148,7 +159,7 @@ static void put_charts(page *p, const su_comparison *c)
             su_comparison_direction(c, a, b, "r10", score);
             snprintf(title, sizeof title, "R@10 %s to %s", su_comparison_stream(c, a),
                      su_comparison_stream(c, b));
-            put_intervals(p, c, title, score, true);
+            put_intervals(p, c, title, score, NULL, true);
         }
     put(p, "</div>\n");
 }
@@ -170,7 +181,11 @@ static bool bounds(const su_comparison *c, const su_run_curves *curves, int kind
         }
     }
     if (box[0] > box[1] || !isfinite(box[3] - box[2])) return false;
-    if (box[3] <= box[2]) box[3] = box[2] + 1;
+    if (box[3] <= box[2]) { /* a flat line lies in the middle */
+        double around = box[2] != 0 ? 0.1 * fabs(box[2]) : 1;
+        box[2] -= around;
+        box[3] += around;
+    }
     if (box[1] <= box[0]) box[1] = box[0] + 1;
     return true;
 }
@@ -419,7 +434,7 @@ static const char head[] =
     "figure{margin:0}figcaption{font-weight:600;margin-bottom:.2rem}svg{width:100%;height:auto;display:block}"
     "\n"
     "svg text{font-size:13px;fill:currentColor}svg "
-    ".tick{font-size:11px;opacity:.75}.grid{stroke:var(--line)}\n"
+    ".tick{font-size:11px;opacity:.75}.grid{stroke:var(--line)}.floor{stroke:#888;stroke-width:2}\n"
     "i{display:inline-block;width:.75em;height:.75em;border-radius:50%;margin-right:.45em}.legend "
     "span{margin-right:1.2em}\n"
     ".note{opacity:.8;font-size:.9em}ul{padding-left:1.2rem}\n"
