@@ -9,6 +9,7 @@
 #include <nettle/version.h>
 #include <png.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -161,7 +162,8 @@ static json_t *report_new(const findings *f)
         json_pack("{s:I, s:I}", "total_bytes", (json_int_t)f->memory, "available_bytes",
                   (json_int_t)f->available),
         "device",
-        json_pack("{s:s?, s:s?, s:f}", "description", device, "error", device ? NULL : f->blas_error.message,
+        json_pack("{s:s?, s:s?, s:s?, s:f}", "description", device, "openblas_coretype",
+                  getenv("OPENBLAS_CORETYPE"), "error", device ? NULL : f->blas_error.message,
                   "matmul_gflops", f->gflops),
         "gpu", json_pack("{s:b, s:s?}", "usable", f->gpu, "reason", f->gpu ? NULL : f->gpu_error.message),
         "libraries", library_versions());
@@ -188,6 +190,10 @@ static void print_table(const findings *f)
     row("device", f->device ? f->device->description : "none");
     snprintf(text, sizeof text, "%.0f GFLOP/s in float32", f->gflops);
     if (f->device) row("matmul", text);
+    const char *core = getenv("OPENBLAS_CORETYPE");
+    snprintf(text, sizeof text, "OPENBLAS_CORETYPE=%s is set and chooses OpenBLAS's kernels",
+             core ? core : "");
+    if (core) row("environment", text);
     row("GPU", f->gpu ? "usable as --device cuda" : f->gpu_error.message);
     snprintf(text, sizeof text, "jansson %s, zlib %s, nettle %d.%d, libpng %s, utf8proc %s",
              jansson_version_str(), zlibVersion(), nettle_version_major(), nettle_version_minor(),

@@ -82,21 +82,30 @@ static void a_loop_after_a_long_pause_wakes_the_sleepers(void **state)
     su_pool_free(pool);
 }
 
+typedef struct {
+    _Atomic unsigned workers; /* one bit each */
+    _Atomic int ended;
+} naps;
+
 static void nap(void *context, int64_t task, int worker)
 {
-    (void)task;
-    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-    atomic_fetch_or((_Atomic unsigned *)context, 1u << worker);
+    naps *n = context;
+    nanosleep(&(struct timespec){.tv_nsec = 1000000 * (1 + task % 3)}, NULL);
+    atomic_fetch_or(&n->workers, 1u << worker);
+    atomic_fetch_add(&n->ended, 1);
 }
 
 static void tasks_are_shared_and_a_slow_one_is_waited_for(void **state)
 {
     (void)state;
     su_pool *pool;
-    _Atomic unsigned seen = 0;
+    naps n = {0};
     assert_int_equal(su_pool_new(3, &pool, NULL), SU_OK);
-    for (int r = 0; r < 5; r++) su_pool_run(pool, 6, nap, &seen);
-    assert_int_equal(seen, 7);
+    for (int r = 1; r <= 10; r++) {
+        su_pool_run(pool, 5, nap, &n);
+        assert_int_equal(n.ended, 5 * r);
+    }
+    assert_int_equal(n.workers, 7);
     su_pool_free(pool);
 }
 
