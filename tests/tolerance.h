@@ -15,6 +15,9 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         double value;
     } table[] = {
         {"base.rng.moment", 6e-3}, /* absolute: moments of 200,000 random numbers, more than four standard errors */
+        {"image.jpeg", 1},         /* absolute, levels: another libjpeg-turbo may round otherwise */
+        {"image.png", 0},          /* absolute, levels */
+        {"image.resize", 0},       /* absolute, levels: bit for bit Pillow's */
         {"nn.f64", 1e-12},       /* float64 device against plain loops in double */
         {"nn.f32", 2e-6},        /* float32 device against the same loops: some rounding steps of 6e-8 */
         {"nn.f32.one", 1e-6},    /* one float32 value against its own size */
@@ -22,6 +25,11 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"nn.f32.pairs", 1e-5},  /* float32 losses over all pairs: scores up to 100, to 6e-8 each */
         {"nn.f64.pairs", 1e-11}, /* the same in float64, where both sides add up to four million terms */
         {"nn.difference", 1e-7}, /* backward against central differences, both float64, h = 1e-5 */
+        {"align.f32", 1e-4},     /* float32 towers and objective, values and gradients, against PyTorch in double */
+        {"align.f64", 1e-9},     /* the same in float64 */
+        {"align.f32.train", 1e-3}, /* after 20 AdamW steps in float32 */
+        {"align.f64.train", 1e-8}, /* the same in float64: nearly zero gradients divided by their own root */
+        {"align.difference", 1e-6}, /* gradients through whole towers against central differences, float64 */
         {"eval.f64", 1e-12},     /* absolute: sums of unit vectors in double, in another order */
         {"eval.student", 1e-6},  /* absolute: against printed tables of t, six decimals */
     };
