@@ -1,5 +1,6 @@
 /* Exact search against sorting all scores. */
 #include "tests/nn/check.h"
+#include "base/memory.h"
 
 static const su_dtype types[] = {SU_DTYPE_F32, SU_DTYPE_F64};
 
@@ -165,6 +166,28 @@ static void a_k_that_cannot_be_is_refused(void **state)
     su_device_close(d);
 }
 
+static void every_allocation_may_fail(void **state)
+{
+    float x[64], scores[64];
+    int64_t rows[64];
+    su_status status = SU_ENOMEM;
+    int failures = 0;
+    (void)state;
+    for (int i = 0; i < 64; i++) x[i] = (float)i;
+    while (status != SU_OK) {
+        su_device *d = check_device(SU_DTYPE_F32, 2);
+        su_alloc_fail_after(failures + 1);
+        status = d->ops->top_k(d, rows, scores, x, x, 8, 64, 1, 8, NULL);
+        su_alloc_fail_after(0);
+        if (status != SU_OK) {
+            assert_int_equal(status, SU_ENOMEM);
+            assert_true(++failures < 50);
+        }
+        su_device_close(d);
+    }
+    assert_true(failures >= 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +196,7 @@ int main(void)
         cmocka_unit_test(a_query_gets_the_same_answer_alone_and_among_others_on_any_number_of_threads),
         cmocka_unit_test(nan_scores_come_last_and_infinities_in_their_place),
         cmocka_unit_test(a_k_that_cannot_be_is_refused),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
