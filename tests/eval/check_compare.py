@@ -116,11 +116,12 @@ class Groups(Case):
 class Verdicts(Case):
     def test_intervals_decide(self):
         runs = [self.make_run("a", "clip-lt", 0, scores(.40, r10=.30)), self.make_run("b", "closegap", 0, scores(.12, r10=.31)),
-                self.make_run("c", "clip-ft", 0, scores(.42, r10=.50))]
+                self.make_run("c", "clip-ft", 0, scores(.42, r10=.50)), self.make_run("d", "custom", 0, scores(.38, r10=.26))]
         table = self.suture(*runs).stdout
         for line in ("gap image-text is smaller beyond both intervals (0.120 against 0.400)",
                      "R@10 image to text cannot be told apart (31.0 % against 30.0 %)",
                      "gap image-text cannot be told apart (0.420 against 0.400)",
+                     "gap image-text cannot be told apart (0.380 against 0.400)",
                      "R@10 text to image is larger beyond both intervals (50.0 % against 30.0 %)"):
             self.assertIn(line, table)
 
