@@ -157,7 +157,7 @@ static void print_pairs(FILE *to, const json_t *document, const json_t *streams)
 {
     size_t n = json_array_size(streams);
     char gap[64], floor[32], cosine[64], rmg[32], pair[256];
-    fprintf(to, "%-20s  %-24s  %8s  %-25s  %8s\n", "pair", "gap", "floor", "cosine of true pairs", "RMG");
+    fprintf(to, "%-20s  %-26s  %8s  %-26s  %8s\n", "pair", "gap", "floor", "cosine of true pairs", "RMG");
     for (size_t a = 0; a < n; a++)
         for (size_t b = a + 1; b < n; b++) {
             snprintf(pair, sizeof pair, "%s-%s", json_string_value(json_array_get(streams, a)),
@@ -168,7 +168,7 @@ static void print_pairs(FILE *to, const json_t *document, const json_t *streams)
             show_with_interval(cosine, sizeof cosine, of_pair(document, "cos_true_pairs", pair, n),
                                of_pair(document, "cos_true_pairs_ci95", pair, n), false);
             show(rmg, sizeof rmg, of_pair(document, "rmg", pair, n), false);
-            fprintf(to, "%-20s  %-24s  %8s  %-25s  %8s\n", pair, gap, floor, cosine, rmg);
+            fprintf(to, "%-20s  %-26s  %8s  %-26s  %8s\n", pair, gap, floor, cosine, rmg);
         }
 }
 
@@ -187,7 +187,7 @@ static void print_retrieval(FILE *to, const json_t *retrieval)
     const char *key;
     json_t *r;
     char name[256], r1[64], r5[64], r10[64], median[32], mrr[32];
-    fprintf(to, "%-20s  %-20s  %-20s  %-20s  %11s  %7s\n", "retrieval", "R@1", "R@5", "R@10", "median rank",
+    fprintf(to, "%-20s  %-22s  %-22s  %-22s  %11s  %7s\n", "retrieval", "R@1", "R@5", "R@10", "median rank",
             "MRR");
     json_object_foreach((json_t *)(uintptr_t)retrieval, key, r)
     {
@@ -197,13 +197,13 @@ static void print_retrieval(FILE *to, const json_t *retrieval)
         show_with_interval(r10, sizeof r10, json_object_get(r, "r10"), json_object_get(r, "r10_ci95"), true);
         snprintf(median, sizeof median, "%.1f", json_number_value(json_object_get(r, "median_rank")));
         show(mrr, sizeof mrr, json_object_get(r, "mrr"), false);
-        fprintf(to, "%-20s  %-20s  %-20s  %-20s  %11s  %7s\n", name, r1, r5, r10, median, mrr);
+        fprintf(to, "%-20s  %-22s  %-22s  %-22s  %11s  %7s\n", name, r1, r5, r10, median, mrr);
         const json_t *same = json_object_get(r, "duplicates_hit");
         if (!json_is_object(same)) continue;
         show(r1, sizeof r1, json_object_get(same, "r1"), true);
         show(r5, sizeof r5, json_object_get(same, "r5"), true);
         show(r10, sizeof r10, json_object_get(same, "r10"), true);
-        fprintf(to, "%-20s  %-20s  %-20s  %-20s\n", "  same text is a hit", r1, r5, r10);
+        fprintf(to, "%-20s  %-22s  %-22s  %-22s\n", "  same text is a hit", r1, r5, r10);
     }
 }
 

@@ -30,13 +30,13 @@ static void print_rows(FILE *to, const su_comparison *c, const char *title, cons
 {
     int width = label_width(c);
     fprintf(to, "%-*.*s", width, width, title);
-    for (int i = 0; i < columns; i++) fprintf(to, "  %-22s", heads[i]);
+    for (int i = 0; i < columns; i++) fprintf(to, "  %-23s", heads[i]);
     fprintf(to, "  %5s\n", "seeds");
     for (int g = 0; g < c->groups; g++) {
         char text[64];
         fprintf(to, "%-*.*s", width, width, c->group[g].label);
         for (int i = 0; i < columns; i++)
-            fprintf(to, "  %-22s", show(text, sizeof text, su_comparison_get(c, g, paths[i]), percent));
+            fprintf(to, "  %-23s", show(text, sizeof text, su_comparison_get(c, g, paths[i]), percent));
         fprintf(to, "  %5d\n", c->group[g].runs);
     }
     fprintf(to, "\n");
