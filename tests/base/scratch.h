@@ -16,6 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static char scratch[64]; /* the folder, for the whole test program */
@@ -71,6 +74,19 @@ static inline const char *text_of(const char *path)
     if (f) fclose(f);
     text[n] = '\0';
     return text;
+}
+
+/* A device without space. Root gets one of its own in the folder, so that a writer gone wrong can never
+ * replace the machine's; others could not replace it. Skips the test where none can be made. */
+static inline const char *full_device(void)
+{
+    if (geteuid() != 0) return "/dev/full";
+    const char *path = at("full-device");
+    if (access(path, F_OK) != 0 && mknod(path, S_IFCHR | 0666, makedev(1, 7)) != 0) skip();
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) skip(); /* a file system that is mounted without devices */
+    close(fd);
+    return path;
 }
 
 static inline void assert_contains(const char *text, const char *part)

@@ -170,30 +170,41 @@ static void a_symbolic_link_stays_and_its_target_is_replaced(void **state)
     assert_contains(err.message, "symbolic link");
 }
 
-static void a_device_is_written_in_place(void **state)
+static void a_pipe_is_written_in_place(void **state)
 {
     (void)state;
-    assert_int_equal(su_file_write("/dev/null", "gone", 4, NULL), SU_OK);
-    struct stat s;
-    assert_int_equal(stat("/dev/null", &s), 0);
-    assert_true(S_ISCHR(s.st_mode));
     int ends[2];
     char path[64], text[8] = "";
     assert_int_equal(pipe(ends), 0);
-    snprintf(path, sizeof path, "/dev/fd/%d", ends[1]);
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[1]); /* what a shell passes for >(...) */
     assert_int_equal(su_file_write(path, "piped", 5, NULL), SU_OK);
     assert_int_equal(read(ends[0], text, sizeof text), 5);
     assert_string_equal(text, "piped");
     close(ends[0]);
     close(ends[1]);
+    const char *fifo = at("fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    int reader = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_int_equal(su_file_write(fifo, "named", 5, NULL), SU_OK);
+    assert_int_equal(read(reader, text, sizeof text), 5);
+    assert_string_equal(text, "named");
+    close(reader);
+    struct stat s;
+    assert_int_equal(stat(fifo, &s), 0);
+    assert_true(S_ISFIFO(s.st_mode));
 }
 
-static void a_full_device_is_named_with_the_remedy(void **state)
+static void a_full_device_is_named_with_the_remedy_and_stays(void **state)
 {
     (void)state;
+    const char *full = full_device();
     su_error err = {0};
-    assert_int_equal(su_file_write("/dev/full", "x", 1, &err), SU_EIO);
-    assert_contains(err.message, "/dev/full: no space left on the device: free some");
+    assert_int_equal(su_file_write(full, "x", 1, &err), SU_EIO);
+    assert_contains(err.message, full);
+    assert_contains(err.message, "no space left on the device: free some");
+    struct stat s;
+    assert_int_equal(stat(full, &s), 0);
+    assert_true(S_ISCHR(s.st_mode));
 }
 
 static void a_missing_folder_and_a_folder_in_the_way_are_named(void **state)
@@ -358,8 +369,8 @@ int main(void)
         cmocka_unit_test(pieces_of_any_size_arrive_in_order),
         cmocka_unit_test(two_writers_of_one_name_do_not_mix),
         cmocka_unit_test(a_symbolic_link_stays_and_its_target_is_replaced),
-        cmocka_unit_test(a_device_is_written_in_place),
-        cmocka_unit_test(a_full_device_is_named_with_the_remedy),
+        cmocka_unit_test(a_pipe_is_written_in_place),
+        cmocka_unit_test(a_full_device_is_named_with_the_remedy_and_stays),
         cmocka_unit_test(a_missing_folder_and_a_folder_in_the_way_are_named),
         cmocka_unit_test(a_folder_without_permission_is_named),
         cmocka_unit_test(a_write_that_fails_keeps_the_old_file),

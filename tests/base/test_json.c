@@ -145,7 +145,16 @@ static void what_is_written_is_read_back(void **state)
     json_decref(back);
     assert_int_equal(su_json_read(at("o.json"), 5, &back, &err), SU_ELIMIT);
     assert_int_equal(su_json_read(at("none.json"), 5, &back, &err), SU_ENOTFOUND);
-    assert_int_equal(su_json_write("/dev/full", o, &err), SU_EIO);
+    json_decref(o);
+}
+
+static void a_full_device_is_an_error(void **state)
+{
+    (void)state;
+    su_error err = {0};
+    const char *full = full_device();
+    json_t *o = parsed("{}");
+    assert_int_equal(su_json_write(full, o, &err), SU_EIO);
     json_decref(o);
 }
 
@@ -275,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_fallback_stands_in_for_a_missing_member_only),
         cmocka_unit_test(a_mistyped_key_is_an_error_with_a_suggestion),
         cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(a_full_device_is_an_error),
         cmocka_unit_test(the_hash_depends_on_the_content_only),
         cmocka_unit_test(lines_come_in_order_with_their_numbers),
         cmocka_unit_test(a_bad_line_is_named),
