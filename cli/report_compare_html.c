@@ -181,7 +181,7 @@ static bool bounds(const su_comparison *c, const su_run_curves *curves, int kind
         }
     }
     if (!isfinite(box[3] - box[2])) return false; /* no points */
-    if (box[3] <= box[2]) { /* a flat line lies in the middle */
+    if (box[3] <= box[2]) {                       /* a flat line lies in the middle */
         double around = box[2] != 0 ? 0.1 * fabs(box[2]) : 1;
         box[2] -= around;
         box[3] += around;
