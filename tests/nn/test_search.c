@@ -101,6 +101,29 @@ static void scores_of_real_numbers_are_right_to_the_last_place_of_a_float(void *
     }
 }
 
+/* Each query has 200 rows near it with scores near 100, some 1e-5 apart: less than the rounding of their sums
+ * in float32, which alone would put the wrong rows in. */
+static void near_ties_are_ordered_by_their_exact_scores(void **state)
+{
+    const int64_t nq = 6, n = 1200;
+    const int32_t width = 100, k = 12;
+    (void)state;
+    su_device *d = check_device(SU_DTYPE_F32, 2);
+    double *queries = check_normal(1, nq * width, 1), *x = check_normal(2, n * width, 3e-5);
+    int64_t *rows = check_alloc(nq * k, sizeof *rows);
+    float *scores = check_alloc(nq * k, sizeof *scores);
+    for (int64_t i = 0; i < n * width; i++) x[i] = (double)(float)(x[i] + queries[i % (nq * width)]);
+    search(d, rows, scores, queries, x, nq, n, width, k);
+    for (int64_t q = 0; q < nq; q++) {
+        hit *want = all_hits(queries + q * width, x, n, width);
+        for (int64_t j = 0; j < n; j++) want[j].score = (double)(float)want[j].score;
+        qsort(want, (size_t)n, sizeof *want, in_order);
+        for (int32_t i = 0; i < k; i++) assert_int_equal(rows[q * k + i], want[i].row);
+    }
+    check_free_all();
+    su_device_close(d);
+}
+
 static void a_query_gets_the_same_answer_alone_and_among_others_on_any_number_of_threads(void **state)
 {
     const int64_t nq = 30, n = 5000;
@@ -193,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_k_come_sorted_with_ties_to_the_smaller_row),
         cmocka_unit_test(scores_of_real_numbers_are_right_to_the_last_place_of_a_float),
+        cmocka_unit_test(near_ties_are_ordered_by_their_exact_scores),
         cmocka_unit_test(a_query_gets_the_same_answer_alone_and_among_others_on_any_number_of_threads),
         cmocka_unit_test(nan_scores_come_last_and_infinities_in_their_place),
         cmocka_unit_test(a_k_that_cannot_be_is_refused),
