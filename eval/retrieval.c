@@ -25,6 +25,10 @@ typedef struct {
     double **scratch; /* one block a worker */
     /* By text class: the samples of class c are order[start[c] .. start[c+1]-1]. */
     int64_t *order, *start;
+    /* Rows in that order, of the stream that asks and of the one that answers; where the best scores go, by
+     * sample. */
+    su_rows asked, known;
+    double *best;
 } ranking;
 
 static size_t scratch_size(int32_t width)
@@ -33,31 +37,85 @@ static size_t scratch_size(int32_t width)
            (size_t)SU_TILE_ROWS * SU_TILE_COLUMNS;
 }
 
-static double score(const ranking *s, int64_t i, int64_t j)
-{
-    return su_row_dot(s->x->row[i], s->y->row[j], s->width) * s->x->scale[i] * s->y->scale[j];
-}
-
-/* Thresholds of one block of queries, both directions. */
-static void thresholds(void *context, int64_t task, int worker)
+static void true_scores(void *context, int64_t task, int worker)
 {
     (void)worker;
     ranking *s = context;
     int64_t end = (task + 1) * SU_TILE_ROWS < s->n ? (task + 1) * SU_TILE_ROWS : s->n;
     for (int64_t i = task * SU_TILE_ROWS; i < end; i++) {
-        double own = score(s, i, i);
+        double own = su_row_dot(s->x->row[i], s->y->row[i], s->width) * s->x->scale[i] * s->y->scale[i];
         s->forward[i] = s->backward[i] = own - SU_SCORE_TIE;
-        if (!s->text) continue;
-        double best_y = own, best_x = own;
-        for (int64_t k = s->start[s->text[i]]; k < s->start[s->text[i] + 1]; k++) {
-            int64_t j = s->order[k];
-            if (j == i) continue;
-            best_y = fmax(best_y, score(s, i, j));
-            best_x = fmax(best_x, score(s, j, i));
-        }
-        s->forward_text[i] = best_y - SU_SCORE_TIE;
-        s->backward_text[i] = best_x - SU_SCORE_TIE;
     }
+}
+
+/* Best score of each query among the candidates of its own text. In text order these lie side by side, so a
+ * block of queries needs the candidates from its first query's class to its last one's, and no others. */
+static void best_of_text(void *context, int64_t task, int worker)
+{
+    ranking *s = context;
+    int64_t stride = su_tile_stride(s->width), i0 = task * SU_TILE_ROWS;
+    int64_t rows = s->n - i0 < SU_TILE_ROWS ? s->n - i0 : SU_TILE_ROWS;
+    int64_t first = s->start[s->text[s->order[i0]]], end = s->start[s->text[s->order[i0 + rows - 1]] + 1];
+    double *x = s->scratch[worker], *y = x + SU_TILE_ROWS * stride,
+           *dots = y + (int64_t)SU_TILE_COLUMNS * s->width;
+    su_tile_rows(x, &s->asked, i0, rows, s->width);
+    for (int64_t r = 0; r < rows; r++) s->best[s->order[i0 + r]] = -INFINITY;
+    for (int64_t j0 = first; j0 < end; j0 += SU_TILE_COLUMNS) {
+        int64_t columns = end - j0 < SU_TILE_COLUMNS ? end - j0 : SU_TILE_COLUMNS;
+        su_tile_columns(y, &s->known, j0, columns, s->width);
+        su_tile_dots(dots, false, x, rows, stride, y, columns, s->width);
+        for (int64_t r = 0; r < rows; r++) {
+            int64_t i = s->order[i0 + r];
+            for (int64_t j = 0; j < columns; j++)
+                if (s->text[s->order[j0 + j]] == s->text[i])
+                    s->best[i] = fmax(s->best[i], dots[r * SU_TILE_COLUMNS + j] - SU_SCORE_TIE);
+        }
+    }
+}
+
+/* Counting sort of the samples by text class. */
+static void order_by_text(ranking *s)
+{
+    for (int64_t i = 0; i < s->n; i++) s->start[s->text[i] + 1]++;
+    for (int64_t c = 0; c < s->n; c++) s->start[c + 1] += s->start[c];
+    for (int64_t i = 0; i < s->n; i++) s->order[s->start[s->text[i]]++] = i;
+    memmove(s->start + 1, s->start, (size_t)s->n * sizeof *s->start);
+    s->start[0] = 0;
+}
+
+static void text_scores(ranking *s, const float **row, double *scale, const su_rows *asked,
+                        const su_rows *known, double *best, su_pool *pool)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        row[i] = asked->row[s->order[i]];
+        scale[i] = asked->scale[s->order[i]];
+        row[s->n + i] = known->row[s->order[i]];
+        scale[s->n + i] = known->scale[s->order[i]];
+    }
+    s->asked = (su_rows){row, scale};
+    s->known = (su_rows){row + s->n, scale + s->n};
+    s->best = best;
+    su_pool_run(pool, (s->n + SU_TILE_ROWS - 1) / SU_TILE_ROWS, best_of_text, s);
+}
+
+/* Thresholds of the duplicates policy, both directions. */
+static bool find_text_scores(ranking *s, su_pool *pool)
+{
+    const float **row = su_alloc((size_t)s->n, 2 * sizeof *row);
+    double *scale = su_alloc((size_t)s->n, 2 * sizeof *scale);
+    s->order = su_alloc((size_t)s->n, sizeof *s->order);
+    s->start = su_calloc((size_t)s->n + 1, sizeof *s->start);
+    bool ok = row && scale && s->order && s->start;
+    if (ok) {
+        order_by_text(s);
+        text_scores(s, row, scale, s->x, s->y, s->forward_text, pool);
+        text_scores(s, row, scale, s->y, s->x, s->backward_text, pool);
+    }
+    su_free(row);
+    su_free(scale);
+    su_free(s->order);
+    su_free(s->start);
+    return ok;
 }
 
 static void add_shared(int32_t *to, const int32_t *counts, int64_t count)
@@ -119,16 +177,6 @@ static void count_block(void *context, int64_t task, int worker)
     }
 }
 
-/* Counting sort of the samples by text class. */
-static void order_by_text(ranking *s)
-{
-    for (int64_t i = 0; i < s->n; i++) s->start[s->text[i] + 1]++;
-    for (int64_t c = 0; c < s->n; c++) s->start[c + 1] += s->start[c];
-    for (int64_t i = 0; i < s->n; i++) s->order[s->start[s->text[i]]++] = i;
-    memmove(s->start + 1, s->start, (size_t)s->n * sizeof *s->start);
-    s->start[0] = 0;
-}
-
 su_status su_retrieval_ranks(const su_rows *x, const su_rows *y, int64_t n, int32_t width,
                              const int32_t *text, su_pool *pool, const su_ranks *forward,
                              const su_ranks *backward, su_error *err)
@@ -138,11 +186,7 @@ su_status su_retrieval_ranks(const su_rows *x, const su_rows *y, int64_t n, int3
     su_status status = SU_ENOMEM;
     s.forward = su_alloc((size_t)n * 4, sizeof(double));
     s.scratch = su_calloc((size_t)workers, sizeof *s.scratch);
-    if (text) {
-        s.order = su_alloc((size_t)n, sizeof *s.order);
-        s.start = su_calloc((size_t)n + 1, sizeof *s.start);
-    }
-    if (!s.forward || !s.scratch || (text && (!s.order || !s.start))) goto done;
+    if (!s.forward || !s.scratch) goto done;
     for (int w = 0; w < workers; w++)
         if (!(s.scratch[w] = su_alloc_aligned(scratch_size(width), sizeof(double)))) goto done;
     s.backward = s.forward + n;
@@ -151,19 +195,17 @@ su_status su_retrieval_ranks(const su_rows *x, const su_rows *y, int64_t n, int3
     memset(forward->strict, 0, (size_t)n * sizeof *forward->strict);
     memset(backward->strict, 0, (size_t)n * sizeof *backward->strict);
     if (text) {
-        order_by_text(&s);
         for (int64_t i = 0; i < n; i++) forward->duplicates[i] = backward->duplicates[i] = 1;
+        if (!find_text_scores(&s, pool)) goto done;
     }
     int64_t tasks = (n + SU_TILE_ROWS - 1) / SU_TILE_ROWS;
-    su_pool_run(pool, tasks, thresholds, &s);
+    su_pool_run(pool, tasks, true_scores, &s);
     su_pool_run(pool, tasks, count_block, &s);
     status = SU_OK;
 done:
     for (int w = 0; s.scratch && w < workers; w++) su_free(s.scratch[w]);
     su_free(s.scratch);
     su_free(s.forward);
-    su_free(s.order);
-    su_free(s.start);
     return status ? su_fail(err, status, "no memory for the ranks of %lld samples", (long long)n) : SU_OK;
 }
 

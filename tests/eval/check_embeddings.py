@@ -222,6 +222,7 @@ class AgainstNumPy(Case):
             self.assertGreater(direction["duplicates_hit"]["r1"], direction["r1"])
         everything = views(rng, 40, 8)
         self.check(everything, ["normal"] * 40)
+        self.check(views(rng, 487, 9, noise=3.0), ["report %d" % (i % 3 if i < 400 else i) for i in range(487)])
 
     def test_texts_without_duplicates_change_nothing(self):
         streams = views(np.random.default_rng(7), 80, 12, noise=2.0)
