@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/report_align.h"
 #include <stdio.h>
+#include <string.h>
 
 int su_cmd_eval_align(int argc, char **argv)
 {
@@ -77,10 +78,9 @@ int su_cmd_eval_align(int argc, char **argv)
     if (!st) st = su_dataset_open(data, &ds, &err);
     if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &model, &err);
     if (!st) st = su_cli_evaluate(model, ds, split, (int32_t)draws, (uint64_t)seed, line, &doc, &err);
-    if (!st && su_option_json())
-        st = su_report_write(doc, su_option_json(), &err);
-    else if (!st)
-        su_report_align_print(stdout, doc);
+    const char *json = su_option_json();
+    if (!st && json) st = su_report_write(doc, json, &err);
+    if (!st && !(json && !strcmp(json, "-"))) su_report_align_print(stdout, doc);
     json_decref(doc);
     su_model_free(model);
     su_device_close(device);

@@ -13,10 +13,11 @@ su_status su_cli_evaluate(su_model *model, const su_dataset *ds, const char *spl
     o.draws = draws;
     o.seed = seed;
     o.pool = model->device->pool;
+    const char *names[SU_MAX_STREAMS];
+    for (int i = 0; i < model->config.streams; i++) names[i] = model->config.stream[i].name;
+    o.names = names;
     su_status st = su_evaluate_split(model, ds, split, &o, score, err);
     if (!st) {
-        const char *names[SU_MAX_STREAMS];
-        for (int i = 0; i < model->config.streams; i++) names[i] = model->config.stream[i].name;
         const char *any = "";
         o.texts = &any; /* the split's texts were used: the receipt states the duplicates policy */
         su_receipt receipt = {.dataset_sha256 = su_dataset_sha256(ds),
