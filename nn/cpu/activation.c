@@ -1,5 +1,5 @@
 /* Activation functions, forward (as the end of a linear layer) and backward. */
-#include "nn/cpu/activation.h"
+#include "nn/cpu/internal.h"
 #include "nn/cpu/math.h"
 #include <string.h>
 

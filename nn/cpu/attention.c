@@ -12,7 +12,6 @@
 #include "nn/cpu/internal.h"
 #include "nn/cpu/math.h"
 #include "nn/cpu/philox.h"
-#include "nn/cpu/product.h"
 #include <string.h>
 
 enum { QUERY_ROWS = 128 };

@@ -1,5 +1,4 @@
 #include "nn/cpu/blas.h"
-#include "nn/cpu/internal.h"
 #include <assert.h>
 #include <dlfcn.h>
 #include <pthread.h>
@@ -24,66 +23,48 @@ static struct {
     su_error error;
     sgemm_function *sgemm;
     dgemm_function *dgemm;
-    char name[128];
+    char name[128]; /* empty: none in use */
 } blas = {.once = PTHREAD_ONCE_INIT};
 
-/* dlsym returns an object pointer; POSIX says it holds a function's address. */
-#define SYMBOL(pointer, library, symbol)                \
-    do {                                                \
-        void *address_ = dlsym(library, symbol);        \
-        memcpy(&(pointer), &address_, sizeof address_); \
-    } while (0)
-
-static void *open_library(const char **path)
+/* dlsym returns an object pointer; POSIX says that it holds a function's address. */
+static void find(void *library, const char *symbol, void *function)
 {
-    const char *chosen = getenv("SUTURE_BLAS");
-    const char *candidates[] = {SUTURE_BLAS, "libopenblas.so.0", NULL};
-    if (chosen && *chosen) {
-        candidates[0] = chosen;
-        candidates[1] = NULL;
-    }
-    bool set = su_cpu_has_avx512() && !getenv("OPENBLAS_CORETYPE");
-    if (set) setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
-    bool threads = !getenv("OPENBLAS_NUM_THREADS");
-    if (threads) setenv("OPENBLAS_NUM_THREADS", "1", 0);
-    void *library = NULL;
-    for (int i = 0; candidates[i] && !library; i++) {
-        *path = candidates[i];
-        if (*candidates[i]) library = dlopen(candidates[i], RTLD_NOW | RTLD_LOCAL);
-    }
-    /* Both are read while the library loads; other programs that this one starts must not inherit them. */
-    if (set) unsetenv("OPENBLAS_CORETYPE");
-    if (threads) unsetenv("OPENBLAS_NUM_THREADS");
-    return library;
+    void *address = dlsym(library, symbol);
+    memcpy(function, &address, sizeof address);
 }
 
 static void open_once(void)
 {
-    const char *path = "";
-    void *library = open_library(&path);
+    const char *path = getenv("SUTURE_BLAS");
+    if (!path) path = SUTURE_BLAS;
+    if (!*path) return;
+    /* Read while OpenBLAS loads, so that it starts no threads; programs that we start must not inherit it. */
+    bool set = !getenv("OPENBLAS_NUM_THREADS");
+    if (set) setenv("OPENBLAS_NUM_THREADS", "1", 0);
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (set) unsetenv("OPENBLAS_NUM_THREADS");
     if (!library) {
         const char *reason = dlerror();
-        su_fail(&blas.error, SU_ENOTFOUND,
-                "no BLAS library: %s; install libopenblas0-pthread, or name another library with a C "
-                "interface in the "
-                "environment variable SUTURE_BLAS",
-                reason ? reason : path);
+        su_fail(
+            &blas.error, SU_ENOTFOUND,
+            "SUTURE_BLAS: %s; install it (libopenblas0-pthread has libopenblas.so.0) or unset SUTURE_BLAS",
+            reason ? reason : path);
         return;
     }
-    SYMBOL(blas.sgemm, library, "cblas_sgemm");
-    SYMBOL(blas.dgemm, library, "cblas_dgemm");
+    find(library, "cblas_sgemm", &blas.sgemm);
+    find(library, "cblas_dgemm", &blas.dgemm);
     if (!blas.sgemm || !blas.dgemm) {
+        blas.sgemm = NULL;
         su_fail(&blas.error, SU_EUNSUPPORTED,
-                "%s has no cblas_sgemm and cblas_dgemm; install libopenblas0-pthread, or name a BLAS library "
-                "with a C "
-                "interface in the environment variable SUTURE_BLAS",
+                "SUTURE_BLAS: %s has no cblas_sgemm and cblas_dgemm; name a BLAS with a C interface or unset "
+                "SUTURE_BLAS",
                 path);
         return;
     }
     void (*set_threads)(int) = NULL;
     char *(*core)(void) = NULL;
-    SYMBOL(set_threads, library, "openblas_set_num_threads");
-    SYMBOL(core, library, "openblas_get_corename");
+    find(library, "openblas_set_num_threads", &set_threads);
+    find(library, "openblas_get_corename", &core);
     if (set_threads) set_threads(1);
     if (core)
         snprintf(blas.name, sizeof blas.name, "OpenBLAS %s", core());
@@ -100,25 +81,22 @@ su_status su_blas_open(su_error *err)
 
 const char *su_blas_name(void)
 {
-    return blas.name;
+    return *blas.name ? blas.name : NULL;
 }
 
-void su_cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-                     int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+bool su_blas_gemm(size_t size, bool ta, bool tb, int64_t m, int64_t n, int64_t k, const void *alpha,
+                  const void *a, int64_t lda, const void *b, int64_t ldb, const void *beta, void *c,
+                  int64_t ldc)
 {
-    if (m <= 0 || n <= 0) return;
-    assert(m <= INT32_MAX && n <= INT32_MAX && k <= INT32_MAX && lda <= INT32_MAX && ldb <= INT32_MAX &&
-           ldc <= INT32_MAX);
-    blas.sgemm(ROW_MAJOR, ta ? TRANS : NO_TRANS, tb ? TRANS : NO_TRANS, (int)m, (int)n, (int)k, alpha, a,
-               (int)lda, b, (int)ldb, beta, c, (int)ldc);
-}
-
-void su_cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
-                     int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc)
-{
-    if (m <= 0 || n <= 0) return;
-    assert(m <= INT32_MAX && n <= INT32_MAX && k <= INT32_MAX && lda <= INT32_MAX && ldb <= INT32_MAX &&
-           ldc <= INT32_MAX);
-    blas.dgemm(ROW_MAJOR, ta ? TRANS : NO_TRANS, tb ? TRANS : NO_TRANS, (int)m, (int)n, (int)k, alpha, a,
-               (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    if (!blas.sgemm) return false;
+    assert(m <= INT32_MAX && n <= INT32_MAX && k <= INT32_MAX);
+    assert(lda <= INT32_MAX && ldb <= INT32_MAX && ldc <= INT32_MAX);
+    int of_a = ta ? TRANS : NO_TRANS, of_b = tb ? TRANS : NO_TRANS;
+    if (size == sizeof(float))
+        blas.sgemm(ROW_MAJOR, of_a, of_b, (int)m, (int)n, (int)k, *(const float *)alpha, a, (int)lda, b,
+                   (int)ldb, *(const float *)beta, c, (int)ldc);
+    else
+        blas.dgemm(ROW_MAJOR, of_a, of_b, (int)m, (int)n, (int)k, *(const double *)alpha, a, (int)lda, b,
+                   (int)ldb, *(const double *)beta, c, (int)ldc);
+    return true;
 }

@@ -9,7 +9,9 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 typedef struct {
     void *memory; /* owned */
@@ -19,6 +21,7 @@ typedef struct {
 
 typedef struct {
     su_device device;
+    su_device_ops ops; /* a level's table, and memory functions */
     atomic_int failed; /* su_status of the first failure since the last sync */
     char message[160];
     buffer partials;
@@ -212,34 +215,54 @@ static void cpu_close(su_device *d)
     su_free(c);
 }
 
-#define TABLE(type)                                                                                      \
-    {                                                                                                    \
-        .name = "cpu", .alloc = cpu_alloc, .release = cpu_release, .zero = cpu_zero, .upload = cpu_copy, \
-        .download = cpu_copy, .copy = cpu_copy, .convert = cpu_convert, .sync = cpu_sync,                \
-        .linear = su_cpu_linear_##type, .linear_backward = su_cpu_linear_backward_##type,                \
-        .act_backward = su_cpu_act_backward_##type, .attention = su_cpu_attention_##type,                \
-        .attention_backward = su_cpu_attention_backward_##type, .norm = su_cpu_norm_##type,              \
-        .norm_backward = su_cpu_norm_backward_##type, .add = su_cpu_add_##type,                          \
-        .dropout = su_cpu_dropout_##type, .drop_path = su_cpu_drop_path_##type,                          \
-        .gather = su_cpu_gather_##type, .scatter_add = su_cpu_scatter_add_##type,                        \
-        .mean_pool = su_cpu_mean_pool_##type, .mean_pool_backward = su_cpu_mean_pool_backward_##type,    \
-        .patches = su_cpu_patches_##type, .normalise = su_cpu_normalise_##type,                          \
-        .normalise_backward = su_cpu_normalise_backward_##type, .infonce = su_cpu_infonce_##type,        \
-        .atp = su_cpu_atp_##type, .cu = su_cpu_cu_##type, .cross_entropy = su_cpu_cross_entropy_##type,  \
-        .sum_squares = su_cpu_sum_squares_##type, .adamw = su_cpu_adamw_##type,                          \
-        .top_k = su_cpu_top_k_##type, .close = cpu_close,                                                \
-    }
+typedef struct {
+    const char *name; /* as SUTURE_CPU takes it */
+    const su_device_ops *f32, *f64;
+} level;
 
-static const su_device_ops table_f32 = TABLE(f32);
-static const su_device_ops table_f64 = TABLE(f64);
-
-static const char *instructions(void)
-{
-    if (su_cpu_has_avx512()) return "AVX-512";
+/* Best first. A build for another architecture has one level. */
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "AVX2";
+extern const su_device_ops su_cpu_table_f32_v4, su_cpu_table_f64_v4, su_cpu_table_f32_v3, su_cpu_table_f64_v3;
 #endif
-    return "plain C";
+extern const su_device_ops su_cpu_table_f32_base, su_cpu_table_f64_base;
+static const level levels[] = {
+#if defined(__x86_64__)
+    {"AVX-512", &su_cpu_table_f32_v4, &su_cpu_table_f64_v4},
+    {"AVX2", &su_cpu_table_f32_v3, &su_cpu_table_f64_v3},
+    {"SSE2", &su_cpu_table_f32_base, &su_cpu_table_f64_base},
+#else
+    {"plain", &su_cpu_table_f32_base, &su_cpu_table_f64_base},
+#endif
+};
+enum { LEVELS = sizeof levels / sizeof *levels };
+
+/* Whether the processor has what x86-64-v4 or -v3 names and our kernels use. */
+static bool runs(int i)
+{
+#if defined(__x86_64__)
+    if (i == 0)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && runs(1);
+    if (i == 1)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+#endif
+    return i == LEVELS - 1;
+}
+
+/* The best level that the processor runs, or a lower one that the environment variable SUTURE_CPU names, so
+ * that any machine can test the kernels of an older one. */
+static su_status choose(const level **chosen, su_error *err)
+{
+    const char *wanted = getenv("SUTURE_CPU");
+    for (int i = 0; i < LEVELS; i++) {
+        if (!runs(i) || (wanted && *wanted && strcasecmp(wanted, levels[i].name) != 0)) continue;
+        *chosen = &levels[i];
+        return SU_OK;
+    }
+    return su_fail(err, SU_EUNSUPPORTED,
+                   "SUTURE_CPU=%s: this processor or build has no such level; unset SUTURE_CPU", wanted);
 }
 
 su_status su_device_cpu(int threads, su_dtype type, su_device **device, su_error *err)
@@ -248,7 +271,9 @@ su_status su_device_cpu(int threads, su_dtype type, su_device **device, su_error
     if (type != SU_DTYPE_F32 && type != SU_DTYPE_F64)
         return su_fail(err, SU_EINVAL, "the CPU device computes in F32 or F64, not in %s",
                        su_dtype_name(type));
-    su_status status = su_blas_open(err);
+    const level *best = NULL;
+    su_status status = choose(&best, err);
+    if (status == SU_OK) status = su_blas_open(err);
     if (status != SU_OK) return status;
     su_pool *pool = NULL;
     status = su_pool_new(threads, &pool, err);
@@ -259,13 +284,21 @@ su_status su_device_cpu(int threads, su_dtype type, su_device **device, su_error
         su_pool_free(pool);
         return su_fail(err, SU_ENOMEM, "no memory for the CPU device");
     }
-    c->device = (su_device){.ops = type == SU_DTYPE_F32 ? &table_f32 : &table_f64,
-                            .act = type,
-                            .acc = type,
-                            .pool = pool,
-                            .state = c};
-    snprintf(c->device.description, sizeof c->device.description, "CPU, %d thread%s, %.60s, %s", workers,
-             workers == 1 ? "" : "s", su_blas_name(), instructions());
+    c->ops = type == SU_DTYPE_F32 ? *best->f32 : *best->f64;
+    c->ops.name = "cpu";
+    c->ops.alloc = cpu_alloc;
+    c->ops.release = cpu_release;
+    c->ops.zero = cpu_zero;
+    c->ops.upload = cpu_copy;
+    c->ops.download = cpu_copy;
+    c->ops.copy = cpu_copy;
+    c->ops.convert = cpu_convert;
+    c->ops.sync = cpu_sync;
+    c->ops.close = cpu_close;
+    c->device = (su_device){.ops = &c->ops, .act = type, .acc = type, .pool = pool, .state = c};
+    const char *blas = su_blas_name();
+    snprintf(c->device.description, sizeof c->device.description, "CPU, %d thread%s, %s%s%.60s", workers,
+             workers == 1 ? "" : "s", best->name, blas ? ", " : "", blas ? blas : "");
     *device = &c->device;
     return SU_OK;
 }

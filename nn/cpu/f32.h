@@ -2,4 +2,4 @@
 #undef real
 #undef F
 #define real float
-#define F(name) su_cpu_##name##_f32
+#define F(name) SU_CPU_NAME(name, f32, SU_CPU_LEVEL)

@@ -2,4 +2,4 @@
 #undef real
 #undef F
 #define real double
-#define F(name) su_cpu_##name##_f64
+#define F(name) SU_CPU_NAME(name, f64, SU_CPU_LEVEL)

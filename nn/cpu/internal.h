@@ -1,12 +1,13 @@
-/* Inside the CPU device: what its kernel files share. Nothing outside nn/cpu/ includes this.
+/* Inside the CPU device: what its kernel files share. Nothing outside nn/cpu/ includes this but its own
+ * tests.
  *
  * One source, two types. A noun's kernels live in noun.inc, written for `real`, and noun.c compiles them
  * twice:
  *
- *     #include "nn/cpu/internal.h"          helpers, prototypes, <tgmath.h>: exp(x) is expf(x) for a float
- *     #include "nn/cpu/f32.h"               real = float,  F(name) = su_cpu_name_f32
+ *     #include "nn/cpu/internal.h"      helpers, prototypes, <tgmath.h>: exp(x) is expf(x) for a float
+ *     #include "nn/cpu/f32.h"           real = float,  F(name) = su_cpu_name_f32_LEVEL
  *     #include "nn/cpu/noun.inc"
- *     #include "nn/cpu/f64.h"               real = double, F(name) = su_cpu_name_f64
+ *     #include "nn/cpu/f64.h"           real = double, F(name) = su_cpu_name_f64_LEVEL
  *     #include "nn/cpu/noun.inc"
  *
  * In noun.inc an operation of the table is `void F(gather)(su_device *d, ...)` with the table's own
@@ -14,38 +15,39 @@
  * not meet. `act` and `acc` are both `real` here: the void pointers of the table are cast to real once, at
  * the top of the operation.
  *
+ * One source, several processors. CMake compiles every kernel file once for each level of x86-64 that matters
+ * (v4: AVX-512, v3: AVX2 with FMA, base), and device.c takes the best table that the processor runs. A level
+ * is known by the compiler's own macros, so a kernel needs no attribute: its registers are SU_CPU_LANE_BYTES
+ * wide. The compiler does not reorder sums by itself (no -ffast-math): accumulate in an F(lanes) (one
+ * register of real) or use F(sum) and F(dot).
+ *
  * Work is cut into tasks by the problem's size alone (su_cpu_tasks) and run with su_cpu_run. Sums that cross
  * tasks go into partial buffers (su_cpu_partials) that are added in task order. So the thread count never
- * changes a bit.
- *
- * Kernels that profit from wide registers are marked SU_CPU_CLONES: the compiler makes an AVX-512, an AVX2
- * and a plain copy, and the loader picks one. Static inline helpers are compiled into each copy. The compiler
- * does not reorder sums by itself (no -ffast-math): accumulate in an F(lanes) (512 bits of real) or use
- * F(sum) and F(dot), in lanes.inc. */
+ * changes a bit. */
 #ifndef SU_NN_CPU_INTERNAL_H
 #define SU_NN_CPU_INTERNAL_H
 
 #include "nn/device.h"
 #include <tgmath.h>
 
-/* x86-64-v4 is AVX-512 F/BW/CD/DQ/VL, v3 is AVX2 + FMA. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define SU_CPU_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__)
+#define SU_CPU_LEVEL v4
+enum { SU_CPU_LANE_BYTES = 64, SU_CPU_REGISTERS = 32 };
+#elif defined(__AVX2__) && defined(__FMA__)
+#define SU_CPU_LEVEL v3
+enum { SU_CPU_LANE_BYTES = 32, SU_CPU_REGISTERS = 16 };
 #else
-#define SU_CPU_CLONES
+#define SU_CPU_LEVEL base
+#if defined(__aarch64__)
+enum { SU_CPU_LANE_BYTES = 16, SU_CPU_REGISTERS = 32 };
+#else
+enum { SU_CPU_LANE_BYTES = 16, SU_CPU_REGISTERS = 16 };
+#endif
 #endif
 
-/* The processor has what x86-64-v4 names. */
-static inline bool su_cpu_has_avx512(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-#else
-    return false;
-#endif
-}
+#define SU_CPU_NAME_(name, type, level) su_cpu_##name##_##type##_##level
+#define SU_CPU_NAME(name, type, level) SU_CPU_NAME_(name, type, level)
 
 /* --- running --- */
 
@@ -71,15 +73,7 @@ void *su_cpu_partials(su_device *d, size_t bytes);
 /* Records a failure that the next su_device sync returns; the first one is kept. Any thread. */
 void su_cpu_fail(su_device *d, su_status code, const char *message);
 
-/* --- matrix product: C = alpha op(A) op(B) + beta C, on the calling thread only ---
- * op(A) [m, k], op(B) [k, n], C [m, n], row-major; ta: A is stored [k, m]; tb: B is stored [n, k]. lda, ldb
- * and ldc: elements from one stored row to the next. With beta 0 C is not read. All are below 2^31. */
-void su_cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-                     int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-void su_cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
-                     int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
-
-/* --- the operations of the table, by file --- */
+/* --- both types: lanes, products, the operations of the table --- */
 
 #define SU_LANES_INLINE static inline __attribute__((always_inline, unused))
 #include "nn/cpu/f32.h"

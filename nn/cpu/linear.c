@@ -1,10 +1,10 @@
-/* Linear layers: matrix products in tiles, one single-threaded BLAS call each, finished while the tile is in
+/* Linear layers: matrix products in tiles, one call of gemm each, finished while the tile is in
  * cache.
  *
  * How a product is cut depends on its shape alone. A tile starts at 256 rows by all columns (at most 1536)
  * and is halved, rows first, until there are 16 tiles or a tile is small. A weight gradient's sum over rows
  * is cut as well when its tiles are fewer: the cuts' sums are added in order. */
-#include "nn/cpu/activation.h"
+#include "nn/cpu/internal.h"
 #include "base/memory.h"
 #include <string.h>
 

@@ -2,11 +2,10 @@
  * for one counter; here the loop inside each round runs over counters, and the compiler turns it into vector
  * code. */
 #include "nn/cpu/philox.h"
-#include "nn/cpu/internal.h"
 
 enum { WIDE = 32 };
 
-SU_CPU_CLONES void su_cpu_philox(su_rng_key key, uint64_t first, int64_t blocks, uint32_t *words)
+void su_cpu_philox(su_rng_key key, uint64_t first, int64_t blocks, uint32_t *words)
 {
     for (int64_t b = 0; b < blocks; b += WIDE) {
         uint32_t x[4][WIDE], k0 = (uint32_t)key.seed, k1 = (uint32_t)(key.seed >> 32);

@@ -1,13 +1,18 @@
-/* A tile of c is held in registers: 6 rows by 4 lanes of 64 bytes where there are 32 registers of 64 bytes
- * (AVX-512), 6 rows by one elsewhere. */
-#include "nn/cpu/product.h"
-#include <string.h>
+/* Matrix products.
+ *
+ * A tile of c is held in registers while the sum runs: 6 rows by 4 registers where there are 32 of them, by 2
+ * where there are 16. A large product takes b in panels as wide as a tile and SUM_LENGTH deep, copied (or
+ * transposed) so that the tile reads them in order; all rows of a walk past a panel before the next one. a is
+ * read in place, or, when it is stored transposed, from a transposed copy of at most STRIP_ROWS rows. */
+#include "nn/cpu/blas.h"
+#include "nn/cpu/internal.h"
 
-enum { PRODUCT_ROWS = 6 };
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target("arch=x86-64-v4")))
-#endif
+enum {
+    PRODUCT_ROWS = 6,
+    PRODUCT_ACROSS = SU_CPU_REGISTERS == 32 ? 4 : 2,
+    SUM_LENGTH = 256,
+    STRIP_ROWS = 264
+};
 
 #include "nn/cpu/f32.h"
 #include "nn/cpu/product.inc"

@@ -10,16 +10,18 @@ static double tolerance_of(su_dtype type)
     return su_tolerance(type == SU_DTYPE_F32 ? "nn.f32" : "nn.f64");
 }
 
-/* --- exp, in the compiler's plain code for the test and in a copy for wide registers */
+/* --- exp, as this file's own level of processor compiles it */
 
-SU_CPU_CLONES static void exp_f32(float *x, int64_t n)
+#include "nn/cpu/f32.h"
+static void exp_f32(float *x, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += su_cpu_LANES_f32) su_cpu_lanes_exp_f32((su_cpu_lanes_f32 *)(x + i));
+    for (int64_t i = 0; i < n; i += F(LANES)) F(lanes_exp)((F(lanes) *)(x + i));
 }
 
-SU_CPU_CLONES static void exp_f64(double *x, int64_t n)
+#include "nn/cpu/f64.h"
+static void exp_f64(double *x, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += su_cpu_LANES_f64) su_cpu_lanes_exp_f64((su_cpu_lanes_f64 *)(x + i));
+    for (int64_t i = 0; i < n; i += F(LANES)) F(lanes_exp)((F(lanes) *)(x + i));
 }
 
 static void vector_exp_is_within_two_units_in_the_last_place(void **state)
