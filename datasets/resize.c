@@ -46,6 +46,7 @@ static void taps_free(taps *t)
     su_free(t->weight);
 }
 
+/* On failure, too, *t is to be freed. */
 static bool taps_plan(taps *t, int32_t in_size, float from, float to, int32_t out_size)
 {
     const double scale = (double)(to - from) / out_size, stretch = scale < 1.0 ? 1.0 : scale;
@@ -58,7 +59,6 @@ static bool taps_plan(taps *t, int32_t in_size, float from, float to, int32_t ou
     double *w = su_alloc((size_t)t->most, sizeof *w);
     if (!t->first || !t->count || !t->weight || !w) {
         su_free(w);
-        taps_free(t);
         return false;
     }
     for (int32_t o = 0; o < out_size; o++) {
