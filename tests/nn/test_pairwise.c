@@ -179,7 +179,7 @@ static void check_call(su_dtype type, const call *got, const call *want)
     if (!got->cu) check_sized("d_log_scale", scale / 10, &got->d_log_scale, &want->d_log_scale, 1, tolerance);
 }
 
-/* Sizes below, at and above the tiles (64, 128 from 1,024 rows, 256 from 2,048), odd ones included. */
+/* Sizes below, at and above the tiles (64, 128 from 256 rows, 256 from 2,048), odd ones included. */
 static const struct {
     int64_t n;
     int32_t width;
