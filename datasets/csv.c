@@ -9,6 +9,8 @@
 #include <csv.h>
 #include <string.h>
 
+enum { BLOCK = 1 << 20 };
+
 struct su_csv {
     char *path;
     su_map map;
@@ -97,7 +99,8 @@ static char find_delimiter(const uint8_t *data, size_t length)
 void su_csv_rewind(su_csv *csv)
 {
     csv_free(&csv->parser);
-    csv_init(&csv->parser, CSV_STRICT_FINI | CSV_APPEND_NULL);
+    csv_init(&csv->parser, CSV_APPEND_NULL);
+    csv_set_blk_size(&csv->parser, BLOCK); /* it grows by so much at a time, copying what it has */
     csv_set_delim(&csv->parser, (unsigned char)csv->delimiter);
     csv->at = csv->map.length >= 3 && !memcmp(csv->map.data, "\xef\xbb\xbf", 3) ? 3 : 0;
     csv->line = 1;
@@ -172,6 +175,8 @@ su_status su_csv_next(su_csv *csv, const su_csv_row **row, su_error *err)
             feed(csv);
         else {
             csv->ended = true;
+            /* libcsv notices an open quote only when it is strict, which earlier rows need not bear. */
+            csv_set_opts(&csv->parser, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL);
             unclosed = csv_fini(&csv->parser, take_field, take_row, csv) != 0;
         }
         if (csv_get_buffer_size(&csv->parser) > 2 * (size_t)SU_CSV_ROW_MAX) csv->too_long = true;

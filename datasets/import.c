@@ -58,7 +58,7 @@ typedef struct {
     json_t *splits, *reasons;
     entry *block;
     int block_count;
-} import;
+} import_job;
 
 void su_import_defaults(su_import_options *options)
 {
@@ -104,7 +104,7 @@ static const char *invalid_field(const su_import_item *item, int streams)
     return NULL;
 }
 
-static su_status check_item(import *im, const su_import_item *item, entry *e, su_error *err)
+static su_status check_item(import_job *im, const su_import_item *item, entry *e, su_error *err)
 {
     const su_import_source *source = im->source;
     const char *field = NULL;
@@ -135,7 +135,7 @@ static su_status check_item(import *im, const su_import_item *item, entry *e, su
     return s;
 }
 
-static json_t *make_record(import *im, const su_import_item *item, const char *split)
+static json_t *make_record(import_job *im, const su_import_item *item, const char *split)
 {
     const char *text = item->text + strspn(item->text, " \t\r\n\v\f");
     size_t length = strlen(text);
@@ -155,7 +155,7 @@ static json_t *make_record(import *im, const su_import_item *item, const char *s
     return NULL;
 }
 
-static su_status take_item(import *im, const su_import_item *item, entry *e, su_error *err)
+static su_status take_item(import_job *im, const su_import_item *item, entry *e, su_error *err)
 {
     *e = (entry){.line = item->line, .id = printable(item->id)};
     if (!e->id) return no_memory(err);
@@ -215,7 +215,7 @@ static void hash_pixels(const uint8_t *pixels, const su_image_recipe *r, size_t 
     su_sha256_hex(pixels, bytes, facts->sha256);
 }
 
-static void import_image(import *im, entry *e, int stream, int64_t slot)
+static void import_image(import_job *im, entry *e, int stream, int64_t slot)
 {
     const su_import_source *source = im->source;
     const su_image_recipe *recipe = &im->options->recipe;
@@ -240,7 +240,7 @@ static void import_image(import *im, entry *e, int stream, int64_t slot)
 
 static void import_task(void *context, int64_t task, int worker)
 {
-    import *im = context;
+    import_job *im = context;
     entry *e = &im->block[task];
     (void)worker;
     for (int k = 0; !e->reason && k < im->source->image_streams; k++)
@@ -265,7 +265,7 @@ static su_status count_one(json_t *counts, const char *name, su_error *err)
     return json_object_set_new(counts, name, json_integer(n + 1)) ? no_memory(err) : SU_OK;
 }
 
-static su_status add_skipped(import *im, const entry *e, su_error *err)
+static su_status add_skipped(import_job *im, const entry *e, su_error *err)
 {
     char *detail = printable(e->error.message);
     json_t *o =
@@ -279,7 +279,7 @@ static su_status add_skipped(import *im, const entry *e, su_error *err)
     return s;
 }
 
-static su_status add_sample(import *im, const entry *e, su_error *err)
+static su_status add_sample(import_job *im, const entry *e, su_error *err)
 {
     json_t *images = json_object_get(e->record, "images");
     for (int k = 0; k < im->source->image_streams; k++) {
@@ -298,7 +298,7 @@ static su_status add_sample(import *im, const entry *e, su_error *err)
     return s;
 }
 
-static void block_clear(import *im)
+static void block_clear(import_job *im)
 {
     for (int i = 0; i < im->block_count; i++) {
         json_decref(im->block[i].record);
@@ -307,7 +307,7 @@ static void block_clear(import *im)
     im->block_count = 0;
 }
 
-static su_status block_close(import *im, su_error *err)
+static su_status block_close(import_job *im, su_error *err)
 {
     su_status s = SU_OK;
     int64_t first = im->filled;
@@ -330,7 +330,7 @@ static su_status block_close(import *im, su_error *err)
     return s;
 }
 
-static su_status flush(import *im, su_error *err)
+static su_status flush(import_job *im, su_error *err)
 {
     su_part part = {
         .items = im->items,
@@ -356,7 +356,7 @@ static su_status flush(import *im, su_error *err)
 /* ---- the whole ---- */
 
 /* What parts 0..k-1 already stand for is passed over; its ids count as seen. */
-static su_status pass_over(import *im, int64_t items, su_error *err)
+static su_status pass_over(import_job *im, int64_t items, su_error *err)
 {
     const su_import_item *item = NULL;
     entry e;
@@ -372,7 +372,7 @@ static su_status pass_over(import *im, int64_t items, su_error *err)
     return s;
 }
 
-static su_status import_items(import *im, su_error *err)
+static su_status import_items(import_job *im, su_error *err)
 {
     int64_t done = su_partial_items(im->partial);
     su_progress *progress = su_progress_new("import", "items", im->source->total);
@@ -398,13 +398,34 @@ static su_status import_items(import *im, su_error *err)
     return s;
 }
 
+static int64_t shard_capacity(const su_import_options *o)
+{
+    if (o->shard_samples > 0) return o->shard_samples;
+    int64_t capacity =
+        SHARD_BYTES / ((int64_t)o->recipe.size * (int64_t)o->recipe.size * (int64_t)o->recipe.channels);
+    if (capacity < SHARD_SAMPLES_MIN) return SHARD_SAMPLES_MIN;
+    return capacity > SHARD_SAMPLES_MAX ? SHARD_SAMPLES_MAX : capacity;
+}
+
+static su_status check_options(const su_import_options *o, su_error *err)
+{
+    const su_image_recipe *r = &o->recipe;
+    if (r->size < 32 || r->size > 1024 || (r->channels != 1 && r->channels != 3))
+        return su_fail(err, SU_EINVAL, "an image recipe wants a size of 32 to 1024 and 1 or 3 channels");
+    return SU_OK;
+}
+
+/* Everything that the dataset's bytes depend on: an unfinished import goes on only where this is the same. */
 static json_t *describe(const su_import_source *source, const su_import_options *options)
 {
     const su_split_rule *r = &options->rule;
-    return json_pack("{s:s,s:O,s:o,s:s?,s:{s:b,s:I,s:[f,f,f]}}", "kind", source->kind, "source",
+    char fractions[96];
+    snprintf(fractions, sizeof fractions, "%.15g,%.15g,%.15g", r->train, r->val, r->test);
+    return json_pack("{s:s,s:O,s:o,s:s?,s:I,s:{s:b,s:I,s:s}}", "kind", source->kind, "source",
                      source->description, "recipe", su_image_recipe_json(&options->recipe), "licences",
-                     options->licences, "split", "by_group", (int)options->split_by_group, "seed",
-                     (json_int_t)r->seed, "fractions", r->train, r->val, r->test);
+                     options->licences, "shard_samples", (json_int_t)shard_capacity(options), "split",
+                     "by_group", (int)options->split_by_group, "seed", (json_int_t)r->seed, "fractions",
+                     fractions);
 }
 
 static json_t *begin_manifest(const su_import_source *source, const su_import_options *options)
@@ -417,15 +438,11 @@ static json_t *begin_manifest(const su_import_source *source, const su_import_op
                      su_image_recipe_json(&options->recipe));
 }
 
-static su_status prepare(import *im, su_error *err)
+static su_status prepare(import_job *im, su_error *err)
 {
     const su_image_recipe *r = &im->options->recipe;
-    if (r->size < 32 || r->size > 1024 || (r->channels != 1 && r->channels != 3))
-        return su_fail(err, SU_EINVAL, "an image recipe wants a size of 32 to 1024 and 1 or 3 channels");
     im->image_bytes = (size_t)r->size * (size_t)r->size * (size_t)r->channels;
-    im->capacity = (int64_t)(SHARD_BYTES / im->image_bytes);
-    if (im->capacity < SHARD_SAMPLES_MIN) im->capacity = SHARD_SAMPLES_MIN;
-    if (im->capacity > SHARD_SAMPLES_MAX) im->capacity = SHARD_SAMPLES_MAX;
+    im->capacity = shard_capacity(im->options);
     su_buffer_init(&im->records, LINES_MAX);
     su_buffer_init(&im->skipped, LINES_MAX);
     im->splits = json_object();
@@ -438,7 +455,7 @@ static su_status prepare(import *im, su_error *err)
     return good ? su_pool_new(im->options->threads, &im->pool, err) : no_memory(err);
 }
 
-static void release(import *im)
+static void release(import_job *im)
 {
     su_pool_free(im->pool);
     for (int k = 0; k < SU_IMPORT_STREAMS_MAX; k++) su_free(im->pixels[k]);
@@ -470,9 +487,11 @@ static su_status fail_empty(su_partial *partial, su_error *err)
 su_status su_import_run(const su_import_source *source, const char *out, const su_import_options *options,
                         su_error *err)
 {
-import im = {.source = source, .options = options };
+    import_job im = {.source = source, .options = options};
+    su_status s = check_options(options, err);
+    if (s) return s;
     json_t *description = describe(source, options), *manifest = begin_manifest(source, options);
-    su_status s = description && manifest ? SU_OK : no_memory(err);
+    s = description && manifest ? SU_OK : no_memory(err);
     if (!s) s = su_partial_open(out, description, &im.partial, err);
     if (!s && !su_partial_is_whole(im.partial)) {
         s = prepare(&im, err);

@@ -15,13 +15,14 @@
 typedef struct {
     su_image_recipe recipe;
     su_split_rule rule;
-    bool split_by_group;  /* true: by su_split_of_group even where the source names a split */
-    const char *licences; /* wanted ones, by commas (datasets/licence.h); NULL: all */
-    int threads;          /* 0: one per core */
+    bool split_by_group;   /* true: by su_split_of_group even where the source names a split */
+    const char *licences;  /* wanted ones, by commas (datasets/licence.h); NULL: all */
+    int threads;           /* 0: one per core */
+    int64_t shard_samples; /* 0: as many as make 128 MiB, 16 to 2,048 */
 } su_import_options;
 
-void su_import_defaults(
-    su_import_options *options); /* 224 x 224 x 3, padded; the source's split; all licences */
+/* 224 x 224 x 3, padded; the source's split; all licences. */
+void su_import_defaults(su_import_options *options);
 
 /* Every importer writes the dataset to the folder `out`, or fails: SU_EINVAL when out is there already, or
  * when OUT.partial holds an unfinished import of something else; SU_ENOTFOUND when no item at all was good.
