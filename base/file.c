@@ -4,6 +4,7 @@
  * replaced by rename, never shortened, so a reader's map stays whole. */
 #include "base/file.h"
 #include "base/memory.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -123,7 +125,7 @@ su_status su_map_open(const char *path, su_map *map, su_error *err)
 {
     static const uint8_t nothing[1];
     *map = (su_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* opening a pipe would wait for its writer */
     if (fd < 0) return open_failed(path, errno, err);
     struct stat s;
     su_status st = SU_OK;
@@ -225,16 +227,41 @@ static su_status resolve(su_writer *w, const char *path, su_error *err)
     return w->path ? SU_OK : no_memory(path, err);
 }
 
+static const char mark[] = ".tmp-";
+
+/* Removes the temporary files of killed writers of this name: those that nobody holds a lock on. */
+static void remove_orphans(const su_writer *w)
+{
+    const char *name = su_path_name(w->path);
+    size_t length = strlen(name);
+    DIR *dir = opendir(w->folder);
+    for (struct dirent *e = NULL; dir && (e = readdir(dir));) {
+        if (strncmp(e->d_name, name, length) != 0 || strncmp(e->d_name + length, mark, sizeof mark - 1) != 0)
+            continue;
+        int fd = openat(dirfd(dir), e->d_name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0) continue;
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(dir), e->d_name, 0);
+        close(fd);
+    }
+    if (dir) closedir(dir);
+}
+
 static su_status open_temporary(su_writer *w, su_error *err)
 {
     static _Atomic unsigned serial; /* two writers of one process never share a temporary file */
     size_t room = strlen(w->path) + 48;
     w->temporary = su_alloc(room, 1);
     if (!w->temporary) return no_memory(w->path, err);
-    snprintf(w->temporary, room, "%s.tmp-%ld-%u", w->path, (long)getpid(), atomic_fetch_add(&serial, 1));
-    /* A file of this name is what a killed process left whose number was the same. */
-    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-    return w->fd >= 0 ? SU_OK : write_failed(w, w->path, errno, err);
+    snprintf(w->temporary, room, "%s%s%ld-%u", w->path, mark, (long)getpid(), atomic_fetch_add(&serial, 1));
+    remove_orphans(w);
+    for (;;) {
+        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (w->fd < 0) return write_failed(w, w->path, errno, err);
+        flock(w->fd, LOCK_EX | LOCK_NB);
+        struct stat s;
+        if (fstat(w->fd, &s) != 0 || s.st_nlink > 0) return SU_OK;
+        close(w->fd); /* taken for an orphan before it was locked */
+    }
 }
 
 su_status su_writer_open(const char *path, su_writer **writer, su_error *err)
@@ -348,10 +375,9 @@ su_status su_writer_commit(su_writer *w, su_error *err)
         w->fd = -1;
         if (close(fd) != 0) st = write_failed(w, w->path, errno, err);
     } else if (!w->in_place) {
+        /* After the fsync a close has nothing left to fail at; it comes last, because it gives up the lock.
+         */
         if (!st && fsync(w->fd) != 0) st = write_failed(w, w->path, errno, err);
-        int fd = w->fd;
-        w->fd = -1;
-        if (close(fd) != 0 && !st) st = write_failed(w, w->path, errno, err);
         if (!st && rename(w->temporary, w->path) != 0) st = write_failed(w, w->path, errno, err);
         if (st)
             unlink(w->temporary);
@@ -407,4 +433,20 @@ su_status su_mkdirs(const char *path, su_error *err)
     }
     su_free(part);
     return st;
+}
+
+su_status su_folder_lock(const char *path, const char *what, int *lock, su_error *err)
+{
+    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0) return su_fail(err, SU_EIO, "%s: cannot be opened: %s", path, strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return SU_OK;
+    su_folder_unlock(*lock);
+    *lock = -1;
+    return su_fail(err, SU_EIO, "%s: another process is writing it now (%s): wait for it, or end it", path,
+                   what);
+}
+
+void su_folder_unlock(int lock)
+{
+    if (lock >= 0) close(lock);
 }

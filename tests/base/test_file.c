@@ -296,7 +296,40 @@ static void a_kill_at_any_moment_leaves_a_whole_file(void **state)
         assert_true(memcmp(back, back + 1, SIZE - 1) == 0); /* one letter all through */
         su_free(back);
     }
+    assert_int_equal(su_file_write(path, data, SIZE, NULL), SU_OK);
+    assert_int_equal(names_in(at("killed")), 1); /* what the killed ones left is gone */
     su_free(data);
+}
+
+static void a_folder_is_locked_against_others_until_its_owner_ends(void **state)
+{
+    (void)state;
+    su_error err = {0};
+    int lock, other;
+    mkdir(at("locked"), 0777);
+    assert_int_equal(su_folder_lock(at("locked"), "training", &lock, &err), SU_OK);
+    assert_int_equal(su_folder_lock(at("locked"), "training", &other, &err), SU_EIO);
+    assert_contains(err.message, "another process is writing it now (training)");
+    su_folder_unlock(other);
+    su_folder_unlock(lock);
+    pid_t child = fork();
+    if (child == 0) _exit(su_folder_lock(at("locked"), "training", &lock, NULL) ? 1 : 0);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(su_folder_lock(at("locked"), "training", &lock, &err), SU_OK);
+    su_folder_unlock(lock);
+    assert_int_equal(su_folder_lock(at("nowhere"), "training", &lock, &err), SU_EIO);
+}
+
+static void a_pipe_is_never_waited_for_by_a_map(void **state)
+{
+    (void)state;
+    su_error err = {0};
+    su_map map;
+    assert_int_equal(mkfifo(at("silent"), 0600), 0);
+    assert_int_equal(su_map_open(at("silent"), &map, &err), SU_EIO);
+    assert_contains(err.message, "a device or pipe");
 }
 
 static void folders_are_made_all_the_way(void **state)
@@ -375,6 +408,8 @@ int main(void)
         cmocka_unit_test(a_folder_without_permission_is_named),
         cmocka_unit_test(a_write_that_fails_keeps_the_old_file),
         cmocka_unit_test(a_kill_at_any_moment_leaves_a_whole_file),
+        cmocka_unit_test(a_folder_is_locked_against_others_until_its_owner_ends),
+        cmocka_unit_test(a_pipe_is_never_waited_for_by_a_map),
         cmocka_unit_test(folders_are_made_all_the_way),
         cmocka_unit_test(paths_are_joined_and_taken_apart),
         cmocka_unit_test(every_allocation_may_fail),
