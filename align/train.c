@@ -29,6 +29,7 @@ typedef struct {
     double best_mrr;                       /* NAN: none yet */
     int64_t best_epoch;
     FILE *log;
+    int lock; /* on the run's folder */
     char *config_path, *log_path, *checkpoint_path, *run_path;
 } run;
 
@@ -490,6 +491,7 @@ static void run_free(run *r)
     su_model_free(r->model);
     su_dataset_close(r->data);
     if (r->log) fclose(r->log);
+    su_folder_unlock(r->lock);
     su_free(r->train);
     su_free(r->holdout);
     su_free(r->config_path);
@@ -500,7 +502,7 @@ static void run_free(run *r)
 
 su_status su_train(const su_train_options *options, su_train_result *result, su_error *err)
 {
-    run r = {.options = options, .config = options->config, .best_mrr = (double)NAN};
+    run r = {.options = options, .config = options->config, .best_mrr = (double)NAN, .lock = -1};
     char *vocabulary = NULL;
     double start = seconds_now();
     su_losses losses = {0};
@@ -517,6 +519,7 @@ su_status su_train(const su_train_options *options, su_train_result *result, su_
     if (!st) st = build_model(&r, vocabulary, err);
     if (!st) st = su_model_check_dataset(r.model, r.data, err);
     if (!st) st = su_mkdirs(options->out, err);
+    if (!st) st = su_folder_lock(options->out, "training", &r.lock, err);
     if (!st) st = settle_config(&r, err);
     r.batches = r.pairs / r.config.batch;
     r.steps = r.batches * r.config.epochs;
