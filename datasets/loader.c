@@ -129,8 +129,8 @@ static slot *claim(su_loader *l, int32_t *i)
     slot *s = &l->slots[l->filling % l->slot_count];
     if (s->state == SLOT_FREE)
         start_batch(l, s);
-    else if (s->state != SLOT_FILLING)
-        return NULL;
+    else if (s->state != SLOT_FILLING || s->batch.number != l->filling)
+        return NULL; /* an older batch is still there: held, or its last samples are being made */
     *i = s->claimed++;
     if (s->claimed == s->batch.count) l->filling++;
     pthread_cond_signal(&l->work); /* the next thread may go on with the next sample */
