@@ -1,7 +1,7 @@
 /* Linear layers: matrix products in tiles, one call of gemm each, finished while the tile is in
  * cache.
  *
- * How a product is cut depends on its shape alone. A tile starts at 256 rows by all columns (at most 1536)
+ * How a product is cut depends on its shape alone. A tile starts at 256 rows by all columns (at most 512)
  * and is halved, rows first, until there are 16 tiles or a tile is small. A weight gradient's sum over rows
  * is cut as well when its tiles are fewer: the cuts' sums are added in order. */
 #include "nn/cpu/internal.h"
@@ -10,7 +10,7 @@
 
 enum {
     TILE_ROWS = 256,
-    TILE_COLUMNS = 1536,
+    TILE_COLUMNS = 512,
     TILE_ROWS_LEAST = 64,
     TILE_COLUMNS_LEAST = 128,
     TILES_WANTED = 16,
