@@ -176,6 +176,16 @@ static int set_up(void **state)
     snprintf(out, sizeof out, "%s/out", base);
     write_csv();
     if (import_to(reference, 1, &err)) fail_msg("%s", err.message);
+    su_dataset *ds = NULL;
+    if (su_dataset_open(reference, &ds, &err)) fail_msg("%s", err.message);
+    for (int64_t i = 0, row = 0; i < su_dataset_count(ds); i++, row++) {
+        char text[32];
+        row += row % 6 == 2; /* not there */
+        snprintf(text, sizeof text, "text %d", (int)row);
+        assert_string_equal(su_dataset_record(ds, i)->text, text);
+    }
+    assert_int_equal(su_dataset_count(ds), ROWS - 2);
+    su_dataset_close(ds);
     return 0;
 }
 
