@@ -22,7 +22,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-SUTURE, SAMPLE = sys.argv[1:3]
+SUTURE, SAMPLE = map(os.path.abspath, sys.argv[1:3])
 
 
 def picture(seed, size=(96, 80), colour=False):
