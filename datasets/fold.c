@@ -24,6 +24,18 @@ static bool is_space(utf8proc_int32_t point)
     return c == UTF8PROC_CATEGORY_ZS || c == UTF8PROC_CATEGORY_ZL || c == UTF8PROC_CATEGORY_ZP;
 }
 
+bool su_text_blank(const char *text)
+{
+    for (size_t i = 0, length = strlen(text); i < length;) {
+        utf8proc_int32_t point = 0;
+        i += (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(length - i),
+                                      &point);
+        utf8proc_category_t c = utf8proc_category(point);
+        if (!is_space(point) && c != UTF8PROC_CATEGORY_CC && c != UTF8PROC_CATEGORY_CF) return false;
+    }
+    return true;
+}
+
 su_status su_text_fold(const char *text, char **folded, su_error *err)
 {
     utf8proc_uint8_t *mapped = NULL;

@@ -10,6 +10,11 @@
 /* Shortest form of UTF-8, no surrogates, nothing above U+10FFFF, no NUL. */
 bool su_utf8_valid(const char *text, size_t length);
 
+/* Nothing to read in it: white space, controls and other characters without a shape. text must be valid
+ * UTF-8.
+ */
+bool su_text_blank(const char *text);
+
 /* *folded is freed with su_free. text must be valid UTF-8. SU_ENOMEM. */
 su_status su_text_fold(const char *text, char **folded, su_error *err);
 

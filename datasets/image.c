@@ -6,6 +6,7 @@
 #include "datasets/resize.h"
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void su_image_free(su_image *image)
 {
@@ -71,7 +72,11 @@ su_status su_image_decode_file(const char *path, su_image *image, su_error *err)
 {
     char *data;
     size_t length;
+    struct stat s;
     *image = (su_image){0};
+    /* Opening a pipe would wait for its writer, and a terminal for its user. */
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode))
+        return su_fail(err, SU_EIO, "%s: is a device, pipe or socket, not a file", path);
     su_status status = su_file_read(path, SU_IMAGE_MAX_BYTES, &data, &length, err);
     if (status) return status;
     status = su_image_decode((const uint8_t *)data, length, path, image, err);

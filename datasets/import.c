@@ -117,7 +117,7 @@ static su_status check_item(import_job *im, const su_import_item *item, entry *e
         refuse(e, "invalid-utf8", field);
         return SU_OK;
     }
-    if (!item->text[strspn(item->text, " \t\r\n\v\f")]) {
+    if (su_text_blank(item->text)) {
         refuse(e, "empty-text", "");
         return SU_OK;
     }

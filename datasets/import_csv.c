@@ -33,11 +33,24 @@ static int find_column(const csv_source *c, const char *name)
     return -1;
 }
 
+/* In a table without a header the first row may be a patient's: it is repeated only if it can be no one's. */
+static bool looks_like_names(const csv_source *c)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ()";
+    for (int i = 0; i < c->width; i++)
+        if (strlen(c->header[i]) > 40 || c->header[i][strspn(c->header[i], allowed)]) return false;
+    return true;
+}
+
 static su_status need_column(const csv_source *c, const char *name, const char *option, int *column,
                              su_error *err)
 {
     *column = find_column(c, name);
     if (*column >= 0) return SU_OK;
+    if (!looks_like_names(c))
+        return su_fail(err, SU_EINVAL,
+                       "%s: there is no column '%s' (--%s): the first row must hold the names of the columns",
+                       c->path, name, option);
     char names[512] = "";
     for (int i = 0; i < c->width; i++) {
         size_t used = strlen(names);
@@ -273,7 +286,7 @@ su_status su_import_csv(const char *csv, const su_csv_columns *columns, const ch
             su_log(SU_LOG_WARN,
                    "%s: no column names a patient or article (--group-column): "
                    "each image is a group of its own",
-                   csv);
+                   su_path_name(csv));
         su_import_source source = {"csv",     description, folder,   (const char *const *)c.stream_names,
                                    c.streams, rows,        next_row, &c};
         s = su_import_run(&source, out, options, err);
