@@ -1,19 +1,25 @@
-/* Linear layers: matrix products in tiles, one call of gemm each, finished while the tile is in
- * cache.
+/* Linear layers.
  *
- * How a product is cut depends on its shape alone. A tile starts at 256 rows by all columns (at most 512)
- * and is halved, rows first, until there are 16 tiles or a tile is small. A weight gradient's sum over rows
- * is cut as well when its tiles are fewer: the cuts' sums are added in order. */
+ * y and dx are products over one weight matrix: it is packed once (product.c), then tiles of the result are
+ * formed, each finished (bias, activation) 4 groups of columns at a time, while these are in cache. A few
+ * rows are dot products with the weight's rows as they are stored, which then cross the memory bus once.
+ *
+ * How a product is cut depends on its shape alone. A tile is 96 rows by all columns; columns are dealt out
+ * and rows halved until there are 16 tiles. A weight gradient's sum over rows is cut as well when its tiles
+ * are fewer: the cuts' sums are added in order. */
+#include "nn/cpu/blas.h"
 #include "nn/cpu/internal.h"
-#include "base/memory.h"
 #include <string.h>
 
 enum {
-    TILE_ROWS = 256,
-    TILE_COLUMNS = 512,
-    TILE_ROWS_LEAST = 64,
-    TILE_COLUMNS_LEAST = 128,
+    TILE_ROWS = 96,
+    TILE_ROWS_LEAST = 24,
     TILES_WANTED = 16,
+    FINISH_GROUPS = 4, /* of columns */
+    FEW_ROWS = 8,
+    FEW_COLUMNS = 64,  /* of a task for few rows */
+    WEIGHT_ROWS = 256, /* of a weight gradient's tile */
+    WEIGHT_COLUMNS = 512,
     SUM_ROWS_LEAST = 512, /* of a cut through a weight gradient's sum */
     SUM_TILES_WANTED = 24,
     SUM_BLOCK = 64, /* rows whose column sums are formed first, for accuracy */
@@ -25,20 +31,19 @@ typedef struct {
     int64_t down, across;  /* tiles */
 } tiling;
 
+/* columns: in groups */
 static tiling cut(int64_t rows, int64_t columns)
 {
-    tiling t = {TILE_ROWS, su_cpu_min(columns, TILE_COLUMNS), 0, 0};
-    for (;;) {
-        t.down = su_cpu_tasks(rows, t.rows);
+    tiling t = {TILE_ROWS, columns, su_cpu_tasks(rows, TILE_ROWS), 1};
+    if (t.down > 0 && t.down < TILES_WANTED) {
+        t.columns = su_cpu_tasks(columns, su_cpu_tasks(TILES_WANTED, t.down));
         t.across = su_cpu_tasks(columns, t.columns);
-        if (t.down * t.across >= TILES_WANTED) return t;
-        if (t.rows > TILE_ROWS_LEAST)
+        while (t.down * t.across < TILES_WANTED && t.rows > TILE_ROWS_LEAST) {
             t.rows /= 2;
-        else if (t.columns > TILE_COLUMNS_LEAST)
-            t.columns = (t.columns / 2 + 15) / 16 * 16;
-        else
-            return t;
+            t.down = su_cpu_tasks(rows, t.rows);
+        }
     }
+    return t;
 }
 
 #include "nn/cpu/f32.h"
