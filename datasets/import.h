@@ -24,9 +24,10 @@ typedef struct {
 /* 224 x 224 x 3, padded; the source's split; all licences. */
 void su_import_defaults(su_import_options *options);
 
-/* Every importer writes the dataset to the folder `out`, or fails: SU_EINVAL when out is there already, or
- * when OUT.partial holds an unfinished import of something else; SU_ENOTFOUND when no item at all was good.
- * After any failure or kill, the same call goes on where the last one stopped. */
+/* Every importer writes the dataset to the folder `out`, or fails: SU_EINVAL when out is something else
+ * already, or when OUT.partial holds an unfinished import of something else; SU_ENOTFOUND when no item at all
+ * was good. After any failure or kill, the same call goes on where the last one stopped; after the end it
+ * does nothing. */
 
 typedef struct {
     const char *image;   /* one column, or several by commas: several image streams, named by their columns */

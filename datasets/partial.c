@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 enum { PART_MAX = 64 << 20, COPY_MAX = 1 << 20 };
@@ -20,7 +19,8 @@ struct su_partial {
     char *out, *folder;
     int lock;       /* descriptor of the folder */
     json_t *import; /* owned reference */
-    bool whole;
+    bool whole;     /* all parts are joined */
+    bool finished;  /* OUT is there already, made by this very import */
     int64_t parts, items, samples, skipped;
     json_t *shards, *splits, *reasons;
 };
@@ -120,13 +120,19 @@ static su_status check_out_is_free(const char *out, su_error *err)
     return su_fail(err, SU_EINVAL, "%s: is there already; remove it or give another --out", out);
 }
 
-static su_status take_lock(su_partial *p, su_error *err)
+/* A kill may come after the last rename: the same import again finds its work done. */
+static su_status find_finished(su_partial *p, su_error *err)
 {
-    p->lock = open(p->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (p->lock < 0) return su_fail(err, SU_EIO, "%s: cannot open it: %s", p->folder, strerror(errno));
-    /* File systems without locks (some network ones) answer otherwise, and are let pass. */
-    if (flock(p->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        return su_fail(err, SU_EIO, "%s: another import is writing it now", p->folder);
+    char *path = su_path_join(p->out, "manifest.json");
+    json_t *manifest = NULL;
+    if (!path) return no_memory(p, err);
+    p->finished = !su_json_read(path, PART_MAX, &manifest, NULL) &&
+                  json_equal(json_object_get(manifest, "import"), p->import);
+    json_decref(manifest);
+    su_free(path);
+    if (p->finished)
+        su_log(SU_LOG_INFO,
+               "this import is finished already: nothing to do (to repeat it, remove the dataset)");
     return SU_OK;
 }
 
@@ -207,11 +213,12 @@ su_status su_partial_open(const char *out, json_t *import, su_partial **partial,
         s = su_fail(err, SU_ENOMEM, "%s: no memory to write the dataset", out);
     if (!s) {
         snprintf(p->folder, length + sizeof ".partial", "%s.partial", p->out);
-        s = check_out_is_free(p->out, err);
+        s = find_finished(p, err);
     }
-    if (!s) s = su_mkdirs(p->folder, err);
-    if (!s) s = take_lock(p, err);
-    if (!s) s = identify(p, err);
+    if (!s && !p->finished) s = check_out_is_free(p->out, err);
+    if (!s && !p->finished) s = su_mkdirs(p->folder, err);
+    if (!s && !p->finished) s = su_folder_lock(p->folder, "import", &p->lock, err);
+    if (!s && !p->finished) s = identify(p, err);
     if (s) {
         su_partial_close(p);
         return s;
@@ -223,7 +230,7 @@ su_status su_partial_open(const char *out, json_t *import, su_partial **partial,
 void su_partial_close(su_partial *p)
 {
     if (!p) return;
-    if (p->lock >= 0) close(p->lock);
+    su_folder_unlock(p->lock);
     json_decref(p->import);
     json_decref(p->shards);
     json_decref(p->splits);
@@ -249,7 +256,7 @@ int64_t su_partial_samples(const su_partial *p)
 }
 bool su_partial_is_whole(const su_partial *p)
 {
-    return p->whole;
+    return p->whole || p->finished;
 }
 const json_t *su_partial_reasons(const su_partial *p)
 {
@@ -386,6 +393,7 @@ static void sync_parent(const char *path)
 
 su_status su_partial_finish(su_partial *p, json_t *manifest, su_error *err)
 {
+    if (p->finished) return SU_OK;
     su_status s = p->whole ? SU_OK : write_manifest(p, manifest, err);
     if (!s) s = sweep(p, false, err);
     if (s) return s;

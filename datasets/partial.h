@@ -32,8 +32,9 @@ typedef struct {
 
 typedef struct su_partial su_partial;
 
-/* Makes or takes up OUT.partial, and locks it against a second process. import: kept by reference.
- * SU_EINVAL: OUT is there already, or OUT.partial is of another import. SU_EIO: another process is writing
+/* Makes or takes up OUT.partial, and locks it against a second process. import: kept by reference. OUT that
+ * this very import has made is found whole, with nothing left to do. SU_EINVAL: OUT is there already and is
+ * something else, or OUT.partial is of another import. SU_EIO: another process is writing
  * it. */
 su_status su_partial_open(const char *out, json_t *import, su_partial **partial, su_error *err);
 int64_t su_partial_items(const su_partial *p); /* of the source that the parts so far stand for */
