@@ -4,10 +4,9 @@
  * columns the lines are the image's rows. For rows a block of image rows is turned on its side first, so that
  * the lines are pixel columns and the lanes are (row, channel):
  *
- *   in  rows [R][x][c]  --turn-->  [x][R c lanes]  --blend-->  [x'][R c lanes]  --turn back-->  rows
- * [R][x'][c]
+ *   rows [R][x][c]  --turn-->  [x][R c lanes]  --blend-->  [x'][R c lanes]  --turn back-->  rows [R][x'][c]
  *
- * R is 32, so the turned block stays in the first-level cache. */
+ * R * c is 32 or 63, so that the turned block stays in the first-level cache. */
 #include "datasets/resize.h"
 #include "base/memory.h"
 #include <math.h>
@@ -20,7 +19,8 @@
 enum {
     WEIGHT_BITS = 22,    /* 8 bits of pixel, 22 of weight, 2 for the overshoot of the cubic */
     LANES = 32,          /* lines are padded to a multiple of this many bytes */
-    TURNED_ROWS = 32,    /* image rows in a turned block */
+    GREY_ROWS = 32,      /* image rows in a turned block: 32 lanes */
+    COLOUR_ROWS = 21,    /* 63 lanes, and one to spare */
     TURNED_WIDTH = 8192, /* pixels; wider images are blended without turning */
 };
 
@@ -173,32 +173,64 @@ static void blend_row(const taps *t, const uint8_t *in, int32_t channels, uint8_
         }
 }
 
-/* Turns rows [rows][stride] into columns [width][lanes], lane = row * channels + channel, or (back) the
- * reverse. */
+typedef uint8_t sixteen __attribute__((vector_size(16)));
+
+/* 16 x 16 bytes: interleaving row i with row i + 8, four times over, turns a square on its side. */
+static void turn_square(const uint8_t *in, int64_t stride, uint8_t *out, int64_t out_stride)
+{
+    sixteen a[16], b[16];
+    for (int i = 0; i < 16; i++) memcpy(&a[i], in + i * stride, 16);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 8; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                               22, 7, 23);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
+                                                   29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    for (int i = 0; i < 16; i++) memcpy(out + i * out_stride, &a[i], 16);
+}
+
+/* Bytes [rows][stride] to [columns][out_stride]. */
+static void turn_grey(const uint8_t *in, int64_t stride, int32_t rows, int32_t columns, uint8_t *out,
+                      int64_t out_stride)
+{
+    const int32_t whole_rows = rows & ~15, whole_columns = columns & ~15;
+    for (int32_t r = 0; r < whole_rows; r += 16)
+        for (int32_t c = 0; c < whole_columns; c += 16)
+            turn_square(in + r * stride + c, stride, out + c * out_stride + r, out_stride);
+    for (int32_t r = 0; r < rows; r++)
+        for (int32_t c = r < whole_rows ? whole_columns : 0; c < columns; c++)
+            out[c * out_stride + r] = in[r * stride + c];
+}
+
+/* n pixels of three bytes, from and to places that far apart. Four bytes are moved but for the last pixel:
+ * the fourth is either overwritten by what comes next, or falls into the lane that a turned block of colour
+ * has to spare. */
+static void move_colours(const uint8_t *in, int64_t in_step, uint8_t *out, int64_t out_step, int32_t n)
+{
+    for (int32_t x = 0; x < n - 1; x++) memcpy(out + x * out_step, in + x * in_step, 4);
+    memcpy(out + (n - 1) * out_step, in + (n - 1) * in_step, 3);
+}
+
+/* Turns rows [rows][stride] into columns [width][lanes], lane = row * channels + channel. */
 static void turn(const uint8_t *in, int64_t stride, int32_t rows, int32_t width, int32_t channels,
                  uint8_t *out, int64_t lanes)
 {
-    for (int32_t r = 0; r < rows; r++) {
-        const uint8_t *p = in + r * stride;
-        uint8_t *q = out + r * channels;
-        if (channels == 1)
-            for (int32_t x = 0; x < width; x++) q[x * lanes] = p[x];
-        else
-            for (int32_t x = 0; x < width; x++) memcpy(q + x * lanes, p + 3 * x, 3);
-    }
+    if (channels == 1)
+        turn_grey(in, stride, rows, width, out, lanes);
+    else
+        for (int32_t r = 0; r < rows; r++) move_colours(in + r * stride, 3, out + 3 * r, lanes, width);
 }
 
 static void turn_back(const uint8_t *in, int64_t lanes, int32_t rows, int32_t width, int32_t channels,
                       uint8_t *out, int64_t stride)
 {
-    for (int32_t r = 0; r < rows; r++) {
-        const uint8_t *p = in + r * channels;
-        uint8_t *q = out + r * stride;
-        if (channels == 1)
-            for (int32_t x = 0; x < width; x++) q[x] = p[x * lanes];
-        else
-            for (int32_t x = 0; x < width; x++) memcpy(q + 3 * x, p + x * lanes, 3);
-    }
+    if (channels == 1)
+        turn_grey(in, lanes, width, rows, out, stride);
+    else
+        for (int32_t r = 0; r < rows; r++) move_colours(in + 3 * r, lanes, out + r * stride, 3, width);
 }
 
 /* Resamples `rows` rows of in (its first is at `in`) to out [rows][out_stride], out_stride >= width' *
@@ -210,7 +242,7 @@ static bool resize_rows(const taps *t, const uint8_t *in, int64_t stride, int32_
         for (int32_t r = 0; r < rows; r++) blend_row(t, in + r * stride, channels, out + r * out_stride);
         return true;
     }
-    const int32_t block = TURNED_ROWS;
+    const int32_t block = channels == 1 ? GREY_ROWS : COLOUR_ROWS;
     const int32_t base = t->first[0], end = t->first[t->lines - 1] + t->count[t->lines - 1];
     const int64_t lanes = padded((int64_t)(rows < block ? rows : block) * channels);
     uint8_t *turned = su_calloc((size_t)(end - base), (size_t)lanes);
