@@ -313,7 +313,8 @@ class Same(Case):
         self.write_csv("x.csv", self.rows(400), ["image", "text", "article"])
         command = ["data", "import", "csv", "x.csv", "--size", "448", "--out"]
         self.suture(*command, "whole")
-        # Two parts: killed as soon as one of these is there.
+        # Two parts: killed as soon as one of these is there (on a busy machine a late kill may find it done).
+        killed = 0
         for sign in ("", "import.json", "image-00000.safetensors", "part-00000.records.jsonl", "part-00000.json"):
             with self.subTest(sign):
                 shutil.rmtree(self.path("d"), ignore_errors=True)
@@ -322,11 +323,13 @@ class Same(Case):
                 while run.poll() is None and not os.path.exists(self.path("d.partial", sign)):
                     time.sleep(0.001)
                 run.send_signal(signal.SIGKILL)
-                self.assertEqual(run.wait(), -signal.SIGKILL)
-                self.suture("data", "info", "d.partial", code=1)
-                self.suture(*command, "d")
+                if run.wait() == -signal.SIGKILL:
+                    killed += 1
+                    self.suture("data", "info", "d.partial", code=1)
+                    self.suture(*command, "d")
                 self.assertFalse(os.path.exists(self.path("d.partial")))
                 self.assert_same_folder("whole", "d")
+        self.assertGreaterEqual(killed, 3)
 
 
 class Audit(Case):
