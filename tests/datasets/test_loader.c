@@ -187,7 +187,7 @@ static void evaluation_presents_an_image_as_su_image_prepare_does(void **state)
 }
 
 /* Every front picture is bright on its left, every side picture on its right. */
-static void training_never_mirrors_and_augments_every_stream_by_itself(void **state)
+static void training_augments_and_never_mirrors(void **state)
 {
     (void)state;
     su_loader_options o = options(true);
@@ -205,6 +205,52 @@ static void training_never_mirrors_and_augments_every_stream_by_itself(void **st
                                     BYTES / BATCH);
         }
         su_loader_release(l, b);
+    }
+    su_loader_free(l);
+}
+
+static void a_sample_looks_the_same_wherever_it_stands_in_an_epoch_and_new_in_the_next(void **state)
+{
+    (void)state;
+    enum { PICTURE = BYTES / BATCH };
+    static uint8_t pictures[2][SAMPLES][PICTURE];
+    su_loader_options o = options(true);
+    o.batch = SAMPLES;
+    su_loader *l = loader_of(&o);
+    for (int epoch = 0; epoch < 2; epoch++) {
+        const su_batch *b = next_of(l);
+        for (int i = 0; i < SAMPLES; i++)
+            memcpy(pictures[epoch][b->items[i]], b->images[0] + i * PICTURE, PICTURE);
+        su_loader_release(l, b);
+    }
+    su_loader_free(l);
+    for (int i = 0; i < SAMPLES; i++) assert_memory_not_equal(pictures[0][i], pictures[1][i], PICTURE);
+
+    su_error err = {0};
+    o.batch = BATCH; /* other samples, so that those of this half stand elsewhere */
+    assert_int_equal(su_loader_new(ds, everything + SAMPLES / 2, SAMPLES / 2, wp, &o, &l, &err), SU_OK);
+    for (int n = 0; n < SAMPLES / 2 / BATCH; n++) {
+        const su_batch *b = next_of(l);
+        for (int i = 0; i < BATCH; i++)
+            assert_memory_equal(b->images[0] + i * PICTURE, pictures[0][b->items[i]], PICTURE);
+        su_loader_release(l, b);
+    }
+    su_loader_free(l);
+}
+
+/* Blue is the same ramp from top to bottom in both streams; one geometry for both would leave it so. */
+static void every_stream_has_a_geometry_of_its_own(void **state)
+{
+    (void)state;
+    su_loader_options o = options(true);
+    o.augment.brightness = o.augment.contrast = 0;
+    su_loader *l = loader_of(&o);
+    const su_batch *b = next_of(l);
+    for (int i = 0; i < BATCH; i++) {
+        int apart = 0;
+        for (int p = 2; p < BYTES / BATCH; p += 3)
+            apart += b->images[0][i * (BYTES / BATCH) + p] != b->images[1][i * (BYTES / BATCH) + p];
+        assert_true(apart > SIZE * SIZE / 4);
     }
     su_loader_free(l);
 }
@@ -381,7 +427,9 @@ int main(void)
         cmocka_unit_test(an_epoch_has_every_sample_once_but_for_the_last_short_batch),
         cmocka_unit_test(evaluation_goes_through_the_samples_in_order_and_ends),
         cmocka_unit_test(evaluation_presents_an_image_as_su_image_prepare_does),
-        cmocka_unit_test(training_never_mirrors_and_augments_every_stream_by_itself),
+        cmocka_unit_test(training_augments_and_never_mirrors),
+        cmocka_unit_test(a_sample_looks_the_same_wherever_it_stands_in_an_epoch_and_new_in_the_next),
+        cmocka_unit_test(every_stream_has_a_geometry_of_its_own),
         cmocka_unit_test(several_batches_may_be_held_and_too_many_are_refused),
         cmocka_unit_test(a_loader_may_be_freed_at_any_moment),
         cmocka_unit_test(what_fails_in_a_thread_is_returned_by_next),
