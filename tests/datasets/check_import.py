@@ -185,9 +185,13 @@ class Csv(Case):
     def test_what_is_there_is_not_overwritten(self):
         self.write("a.jpg", encoded(picture(1)))
         self.write_csv("x.csv", [["a.jpg", "t"]], ["image", "text"])
-        self.suture("data", "import", "csv", "x.csv", "--out", "d/", "--size", "32")
-        said = self.suture("data", "import", "csv", "x.csv", "--out", "d", "--size", "32", code=2).stderr
+        command = ["data", "import", "csv", "x.csv", "--out", "d/"]
+        self.suture(*command, "--size", "32")
+        manifest = os.stat(self.path("d/manifest.json"))
+        self.assertIn("finished already", self.suture(*command, "--size", "32").stderr)
+        said = self.suture(*command, "--size", "64", code=2).stderr
         self.assertIn("remove it or give another --out", said)
+        self.assertEqual(os.stat(self.path("d/manifest.json")).st_mtime_ns, manifest.st_mtime_ns)
 
 
 class BadItems(Case):
