@@ -5,6 +5,8 @@
 #include "base/nearest.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -158,6 +160,63 @@ su_status su_json_write(const char *path, const json_t *root, su_error *err)
     if (!st) st = su_writer_add(d.writer, "\n", 1, err);
     if (!st) return su_writer_commit(d.writer, err);
     su_writer_abort(d.writer);
+    return st;
+}
+
+/* --- seals -------------------------------------------------------------------------------------------- */
+
+static const char seal_key[] = "crc32";
+
+static int add_to_crc(const char *text, size_t length, void *context)
+{
+    uint32_t *crc = context;
+    *crc = su_crc32(*crc, text, length);
+    return 0;
+}
+
+/* Of o without a seal. */
+static su_status seal_of(const json_t *o, const char *path, char digits[9], su_error *err)
+{
+    uint32_t crc = 0;
+    if (json_dump_callback(o, add_to_crc, &crc, JSON_COMPACT | JSON_SORT_KEYS) != 0)
+        return su_fail(err, SU_ENOMEM, "%s: no memory for its checksum", path);
+    snprintf(digits, 9, "%08" PRIx32, crc);
+    return SU_OK;
+}
+
+su_status su_json_write_sealed(const char *path, const json_t *object, su_error *err)
+{
+    char digits[9];
+    su_status st = seal_of(object, path, digits, err);
+    json_t *sealed = st ? NULL : json_copy((json_t *)(uintptr_t)object);
+    if (!st && (!sealed || json_object_set_new(sealed, seal_key, json_string(digits))))
+        st = su_fail(err, SU_ENOMEM, "%s: no memory to write it", path);
+    if (!st) st = su_json_write(path, sealed, err);
+    json_decref(sealed);
+    return st;
+}
+
+su_status su_json_read_sealed(const char *path, size_t max, json_t **object, su_error *err)
+{
+    char found[9], said[9];
+    su_status st = su_json_read(path, max, object, err);
+    if (st) return st;
+    json_t *seal = json_object_get(*object, seal_key);
+    if (!seal) return SU_OK;
+    const char *text = json_string_value(seal);
+    snprintf(said, sizeof said, "%s", text ? text : "");
+    json_object_del(*object, seal_key);
+    st = seal_of(*object, path, found, err);
+    if (!st && strcmp(found, said) != 0)
+        st = su_fail(
+            err, SU_EFORMAT,
+            "%s: is damaged: its content does not match its \"crc32\"; if you changed it on purpose, take "
+            "that member out",
+            path);
+    if (st) {
+        json_decref(*object);
+        *object = NULL;
+    }
     return st;
 }
 

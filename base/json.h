@@ -17,6 +17,13 @@ su_status su_json_write(const char *path, const json_t *root, su_error *err);
 typedef su_status su_json_line(void *context, int64_t number, json_t *object, su_error *err);
 su_status su_jsonl_read(const char *path, su_json_line *line, void *context, su_error *err);
 
+/* Sealed documents: the ones that a program writes and reads back, in which a flipped bit would give a result
+ * that looks right. Writing adds a member "crc32": CRC-32 of the canonical dump (keys sorted, no spaces) of
+ * the others. Reading checks it and takes it away again; a document without one passes, so whoever edits a
+ * sealed document by hand takes the member out. */
+su_status su_json_write_sealed(const char *path, const json_t *object, su_error *err);
+su_status su_json_read_sealed(const char *path, size_t max, json_t **object, su_error *err);
+
 /* Typed members. `where` is the file name used in messages. The plain form fails with SU_EFORMAT when the key
  * is missing or of another type; the _or form gives the fallback when it is missing (another type still
  * fails). Strings belong to the object. */

@@ -180,6 +180,41 @@ static su_status read_entries(su_safetensors *f, su_error *err)
     return check_places(f, err);
 }
 
+/* Where the eight digits of the header's checksum stand; SIZE_MAX: it has none. Inside a JSON string no quote
+ * stands bare, so nothing but the member looks like this. */
+static const char header_seal[] = "\"header_crc32\":\"";
+enum { SEAL_DIGITS = 8 };
+
+static size_t find_seal(const char *text, size_t length)
+{
+    const char *at = memmem(text, length, header_seal, sizeof header_seal - 1);
+    if (!at || length - (size_t)(at - text) < sizeof header_seal - 1 + SEAL_DIGITS) return SIZE_MAX;
+    return (size_t)(at - text) + sizeof header_seal - 1;
+}
+
+/* CRC-32 of the header's text, the digits at `seal` taken as zeros and the padding left out. */
+static uint32_t header_crc(const char *text, size_t length, size_t seal)
+{
+    while (length && text[length - 1] == ' ') length--;
+    uint32_t crc = su_crc32(0, text, seal);
+    crc = su_crc32(crc, "00000000", SEAL_DIGITS);
+    return su_crc32(crc, text + seal + SEAL_DIGITS, length - seal - SEAL_DIGITS);
+}
+
+static su_status check_seal(const su_safetensors *f, const char *text, size_t length, su_error *err)
+{
+    char digits[SEAL_DIGITS + 1];
+    size_t seal = find_seal(text, length);
+    if (seal == SIZE_MAX) return SU_OK;
+    snprintf(digits, sizeof digits, "%08" PRIx32, header_crc(text, length, seal));
+    if (!memcmp(digits, text + seal, SEAL_DIGITS)) return SU_OK;
+    return su_fail(
+        err, SU_EFORMAT,
+        "%s: is damaged: the CRC-32 of its header is %s, it says \"%.8s\"; a program that rewrites the "
+        "file on purpose must leave the metadata \"header_crc32\" out",
+        f->path, digits, text + seal);
+}
+
 static su_status read_header(su_safetensors *f, const uint8_t *bytes, size_t total, su_error *err)
 {
     static const char pointer[] = "version https://git-lfs";
@@ -207,7 +242,8 @@ static su_status read_header(su_safetensors *f, const uint8_t *bytes, size_t tot
     f->length = total - PREFIX - (size_t)n;
     su_status st = su_json_parse(text, (size_t)n, f->path, &f->header, err);
     if (st) return su_fail_context(err, st, "safetensors header");
-    return read_entries(f, err);
+    st = check_seal(f, text, (size_t)n, err);
+    return st ? st : read_entries(f, err);
 }
 
 static su_safetensors *file_new(const char *path)
@@ -386,7 +422,8 @@ static su_status header_new(const char *path, const su_tensor_view *tensors, int
     }
     char digits[9];
     snprintf(digits, sizeof digits, "%08" PRIx32, crc);
-    fine = fine && json_object_set_new(notes, "crc32", json_string(digits)) == 0;
+    fine = fine && json_object_set_new(notes, "crc32", json_string(digits)) == 0 &&
+           json_object_set_new(notes, "header_crc32", json_string("00000000")) == 0;
     if (!st && !fine) st = su_fail(err, SU_ENOMEM, why, path);
     if (st) {
         json_decref(root);
@@ -421,6 +458,12 @@ su_status su_safetensors_write(const char *path, const su_tensor_view *tensors, 
     if (!st && json_dump_callback(root, append_text, &header, JSON_COMPACT) != 0)
         st = su_fail(err, SU_ENOMEM, "%s: no memory for its header, or it passes %d bytes", path, HEADER_MAX);
     json_decref(root);
+    size_t seal = st ? SIZE_MAX : find_seal(header.data, header.length);
+    if (seal != SIZE_MAX) {
+        char digits[SEAL_DIGITS + 1];
+        snprintf(digits, sizeof digits, "%08" PRIx32, header_crc(header.data, header.length, seal));
+        memcpy(header.data + seal, digits, SEAL_DIGITS);
+    }
     while (!st && (PREFIX + header.length) % SU_ALIGN != 0) st = su_buffer_add(&header, " ", 1, err);
     su_writer *w = NULL;
     if (!st) st = su_writer_open(path, &w, err);

@@ -10,7 +10,8 @@
  * The reader maps the file and refuses: a header above 100 MB or beyond the file, duplicate names, a product
  * of a shape that overflows 64 bits or differs from the offsets, holes, overlaps, trailing bytes, unknown
  * dtypes. Our writer aligns the data to 64 bytes (header padded with spaces), orders tensors as given, and
- * puts a CRC-32 of the data into __metadata__ ("crc32", 8 hex digits), which su_safetensors_verify checks. */
+ * puts two checksums into __metadata__, 8 hex digits each: "crc32" of the data, which su_safetensors_verify
+ * checks, and "header_crc32" of the header's text with those digits as zeros, which every open checks. */
 #ifndef SU_BASE_SAFETENSORS_H
 #define SU_BASE_SAFETENSORS_H
 

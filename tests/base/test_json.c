@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "base/file.h"
 #include "tests/base/scratch.h"
 
 static json_t *parsed(const char *text)
@@ -273,6 +274,55 @@ static void every_allocation_may_fail(void **state)
     assert_true(fail_every_allocation(work_on_json) > 30);
 }
 
+static void a_sealed_document_is_read_back_without_its_seal(void **state)
+{
+    (void)state;
+    json_t *root = json_pack("{s:f,s:s,s:[i,n,b],s:{s:f}}", "x", 0.1, "name", "n\xc3\xa4me", "list", 7, 1,
+                             "deep", "y", -1e-300),
+           *back = NULL, *raw = NULL;
+    assert_int_equal(su_json_write_sealed(at("sealed"), root, NULL), SU_OK);
+    assert_null(json_object_get(root, "crc32"));
+    assert_int_equal(su_json_read(at("sealed"), 1 << 20, &raw, NULL), SU_OK);
+    assert_int_equal(json_string_length(json_object_get(raw, "crc32")), 8);
+    assert_int_equal(su_json_read_sealed(at("sealed"), 1 << 20, &back, NULL), SU_OK);
+    assert_true(json_equal(root, back));
+    json_decref(back);
+    assert_int_equal(su_json_write(at("sealed"), root, NULL), SU_OK); /* one without a seal passes */
+    assert_int_equal(su_json_read_sealed(at("sealed"), 1 << 20, &back, NULL), SU_OK);
+    json_decref(back);
+    json_decref(raw);
+    json_decref(root);
+}
+
+static void every_flipped_bit_of_a_sealed_document_is_noticed_or_changes_nothing(void **state)
+{
+    (void)state;
+    json_t *root = json_pack("{s:f,s:s,s:[i,n]}", "lr", 0.0012, "name", "tiny", "sizes", 128);
+    char *data;
+    size_t length;
+    int noticed = 0;
+    assert_int_equal(su_json_write_sealed(at("flip"), root, NULL), SU_OK);
+    assert_int_equal(su_file_read(at("flip"), 1 << 20, &data, &length, NULL), SU_OK);
+    for (size_t bit = 0; bit < length * 8; bit++) {
+        json_t *back = NULL;
+        data[bit / 8] = (char)(data[bit / 8] ^ (1 << bit % 8));
+        put_bytes(at("flip"), data, length);
+        data[bit / 8] = (char)(data[bit / 8] ^ (1 << bit % 8));
+        if (su_json_read_sealed(at("flip"), 1 << 20, &back, NULL)) {
+            noticed++;
+            assert_null(back);
+            continue;
+        }
+        assert_true(json_object_get(back, "lr") && json_number_value(json_object_get(back, "lr")) == 0.0012);
+        assert_string_equal(json_string_value(json_object_get(back, "name")), "tiny");
+        assert_true(json_equal(json_object_get(back, "sizes"), json_object_get(root, "sizes")));
+        json_decref(back);
+    }
+    assert_true(noticed > (int)length * 6);
+    su_free(data);
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +336,8 @@ int main(void)
         cmocka_unit_test(what_is_written_is_read_back),
         cmocka_unit_test(a_full_device_is_an_error),
         cmocka_unit_test(the_hash_depends_on_the_content_only),
+        cmocka_unit_test(a_sealed_document_is_read_back_without_its_seal),
+        cmocka_unit_test(every_flipped_bit_of_a_sealed_document_is_noticed_or_changes_nothing),
         cmocka_unit_test(lines_come_in_order_with_their_numbers),
         cmocka_unit_test(a_bad_line_is_named),
         cmocka_unit_test(lines_longer_than_a_read_block_are_whole),

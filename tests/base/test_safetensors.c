@@ -174,6 +174,35 @@ static void damaged_data_is_noticed(void **state)
     su_safetensors_close(f);
 }
 
+static void every_flipped_bit_is_noticed_or_changes_nothing(void **state)
+{
+    (void)state;
+    static const float values[] = {1.0f, -2.5f, 3e7f};
+    const su_tensor_view view = {
+        .name = "v", .dtype = SU_DTYPE_F32, .rank = 1, .shape = {3}, .data = values, .bytes = sizeof values};
+    char *data;
+    size_t length;
+    assert_int_equal(
+        su_safetensors_write(at("flip"), &view, 1, (const char *const[]){"step", "12", NULL}, NULL), SU_OK);
+    assert_int_equal(su_file_read(at("flip"), 1 << 20, &data, &length, NULL), SU_OK);
+    int unnoticed = 0;
+    for (size_t bit = 0; bit < length * 8; bit++) {
+        su_safetensors *f = NULL;
+        data[bit / 8] = (char)(data[bit / 8] ^ (1 << bit % 8));
+        put_bytes(at("flip"), data, length);
+        data[bit / 8] = (char)(data[bit / 8] ^ (1 << bit % 8));
+        if (su_safetensors_open(at("flip"), &f, NULL)) continue;
+        if (!su_safetensors_verify(f, NULL)) { /* the name of the header's own checksum was hit */
+            unnoticed++;
+            assert_memory_equal(su_safetensors_find(f, "v")->data, values, sizeof values);
+            assert_string_equal(su_safetensors_metadata(f, "step"), "12");
+        }
+        su_safetensors_close(f);
+    }
+    assert_true(unnoticed <= 8 * (int)strlen("header_crc32"));
+    su_free(data);
+}
+
 static void a_tensor_that_cannot_be_written_is_refused(void **state)
 {
     (void)state;
@@ -449,6 +478,7 @@ int main(void)
         cmocka_unit_test(what_is_written_is_read_back_in_order),
         cmocka_unit_test(a_file_without_tensors_is_valid),
         cmocka_unit_test(damaged_data_is_noticed),
+        cmocka_unit_test(every_flipped_bit_is_noticed_or_changes_nothing),
         cmocka_unit_test(a_tensor_that_cannot_be_written_is_refused),
         cmocka_unit_test(a_full_device_is_an_error),
         cmocka_unit_test(thousands_of_tensors_are_found_by_name),
