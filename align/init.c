@@ -18,7 +18,7 @@ static su_status read_model_config(const char *folder, su_model_config *config, 
     if (!st && !su_file_exists(path))
         st = su_fail(err, SU_ENOTFOUND, "%s holds no model.json: import it first with 'suture model import'",
                      folder);
-    if (!st) st = su_json_read(path, 1 << 20, &root, err);
+    if (!st) st = su_json_read_sealed(path, 1 << 20, &root, err);
     if (!st) {
         const json_t *model = json_object_get(root, "model");
         st = model ? su_model_config_parse(model, path, config, err)
@@ -258,6 +258,7 @@ static su_status load_bert(su_model *m, const char *path, su_error *err)
 {
     su_safetensors *file = NULL;
     su_status st = su_safetensors_open(path, &file, err);
+    if (!st) st = su_safetensors_verify(file, err);
     for (int64_t i = 0; i < m->params.count && !st; i++) {
         const su_param *q = &m->params.items[i];
         if (strncmp(q->name, "text.", 5)) continue;

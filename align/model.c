@@ -53,8 +53,9 @@ static su_status add_towers(su_model *m, su_error *err)
     return st;
 }
 
-su_status su_model_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
-                       bool training, uint64_t seed, su_model **model, su_error *err)
+/* The table of a model, without memory for its parameters. Takes the tokenizer in any case. */
+static su_status table_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
+                           su_model **model, su_error *err)
 {
     *model = NULL;
     su_model *m = su_calloc(1, sizeof *m);
@@ -80,12 +81,23 @@ su_status su_model_new(const su_model_config *config, su_device *device, su_word
                          su_wordpiece_size(tokenizer), s->name, s->tower.vocabulary);
     }
     if (!st) st = add_towers(m, err);
-    if (!st) st = su_params_commit(&m->params, training, err);
-    if (!st) st = su_params_randomise(&m->params, seed, err);
     if (st)
         su_model_free(m);
     else
         *model = m;
+    return st;
+}
+
+su_status su_model_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
+                       bool training, uint64_t seed, su_model **model, su_error *err)
+{
+    su_status st = table_new(config, device, tokenizer, model, err);
+    if (!st) st = su_params_commit(&(*model)->params, training, err);
+    if (!st) st = su_params_randomise(&(*model)->params, seed, err);
+    if (st) {
+        su_model_free(*model);
+        *model = NULL;
+    }
     return st;
 }
 
@@ -123,7 +135,7 @@ su_status su_model_save(const su_model *m, const char *folder, su_error *err)
         json_object_set_new(root, "model", su_model_config_json(&m->config));
         if (m->tokenizer)
             json_object_set_new(root, "vocabulary_sha256", json_string(su_wordpiece_sha256(m->tokenizer)));
-        st = su_json_write(json, root, err);
+        st = su_json_write_sealed(json, root, err);
     }
     json_decref(root);
     su_free(weights);
@@ -136,7 +148,7 @@ static su_status read_config(const char *path, su_model_config *config, char voc
 {
     json_t *root = NULL;
     const char *schema = NULL, *hash = NULL;
-    su_status st = su_json_read(path, 1 << 20, &root, err);
+    su_status st = su_json_read_sealed(path, 1 << 20, &root, err);
     if (!st) st = su_json_string(root, "schema", path, &schema, err);
     if (!st && strcmp(schema, "suture.model/1"))
         st = su_fail(err, SU_EFORMAT, "%s: schema '%s' is not suture.model/1", path, schema);
@@ -150,6 +162,19 @@ static su_status read_config(const char *path, su_model_config *config, char voc
     if (!st) st = su_json_string_or(root, "vocabulary_sha256", path, "", &hash, err);
     if (!st) snprintf(vocabulary, 65, "%s", hash);
     json_decref(root);
+    return st;
+}
+
+/* Before anything of a stated size is allocated: the weights are there, in the shapes that model.json makes.
+ */
+static su_status check_shapes(const su_params *p, const su_safetensors *file, su_error *err)
+{
+    su_status st = SU_OK;
+    for (int64_t i = 0; i < p->count && !st; i++) {
+        const su_tensor_view *view = NULL;
+        st = su_safetensors_get(file, p->items[i].name, SU_DTYPE_F32, p->items[i].rank, p->items[i].shape,
+                                &view, err);
+    }
     return st;
 }
 
@@ -175,11 +200,13 @@ su_status su_model_open(const char *folder, su_device *device, bool training, su
                 su_fail(err, SU_EMISMATCH, "%s is not the vocabulary that the model was trained with", vocab);
     }
     if (!st) {
-        st = su_model_new(&config, device, tokenizer, training, 0, &m, err);
+        st = table_new(&config, device, tokenizer, &m, err);
         tokenizer = NULL;
     }
     if (!st) st = su_safetensors_open(weights, &file, err);
+    if (!st) st = check_shapes(&m->params, file, err);
     if (!st) st = su_safetensors_verify(file, err);
+    if (!st) st = su_params_commit(&m->params, training, err);
     if (!st) st = su_params_load(&m->params, file, false, err);
     if (!st) st = su_sha256_file(weights, m->sha256, err);
     su_safetensors_close(file);

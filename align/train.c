@@ -29,6 +29,7 @@ typedef struct {
     double best_mrr;                       /* NAN: none yet */
     int64_t best_epoch;
     FILE *log;
+    char config_sha256[SU_SHA256_HEX];
     int lock; /* on the run's folder */
     char *config_path, *log_path, *checkpoint_path, *run_path;
 } run;
@@ -190,7 +191,7 @@ static su_status save_checkpoint(run *r, su_error *err)
     return su_params_save(&r->model->params, r->checkpoint_path, true,
                           (const char *const[]){"format", "suture.checkpoint/1", "step", done, "best_mrr",
                                                 best, "best_epoch", epoch, "data", su_dataset_sha256(r->data),
-                                                NULL},
+                                                "config", r->config_sha256, NULL},
                           err);
 }
 
@@ -199,18 +200,25 @@ static su_status load_checkpoint(run *r, su_error *err)
     su_safetensors *file = NULL;
     su_status st = su_safetensors_open(r->checkpoint_path, &file, err);
     if (!st) st = su_safetensors_verify(file, err);
-    const char *step = NULL, *best = NULL, *epoch = NULL, *data = NULL;
+    const char *step = NULL, *best = NULL, *epoch = NULL, *data = NULL, *config = NULL;
     if (!st) {
         step = su_safetensors_metadata(file, "step");
         best = su_safetensors_metadata(file, "best_mrr");
         epoch = su_safetensors_metadata(file, "best_epoch");
         data = su_safetensors_metadata(file, "data");
+        config = su_safetensors_metadata(file, "config");
         if (!step || !best || !epoch || !data)
             st = su_fail(err, SU_EFORMAT, "%s is no checkpoint of a run", r->checkpoint_path);
         else if (strcmp(data, su_dataset_sha256(r->data)))
             st = su_fail(err, SU_EMISMATCH,
                          "%s is not the dataset that this run was started on (its manifest differs)",
                          r->options->data);
+        else if (config && strcmp(config, r->config_sha256))
+            st = su_fail(
+                err, SU_EMISMATCH,
+                "%s is not what this run was started with (it was changed or damaged since): restore it, or "
+                "start a new run",
+                r->config_path);
     }
     if (!st) st = su_params_load(&r->model->params, file, true, err);
     if (!st) {
@@ -439,6 +447,7 @@ static su_status settle_config(run *r, su_error *err)
     json_t *mine = su_config_json(&r->config), *theirs = NULL;
     su_status st = mine ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for the configuration");
     if (!st) json_object_set_new(mine, "data_sha256", json_string(su_dataset_sha256(r->data)));
+    if (!st) st = su_json_sha256(mine, r->config_sha256, err);
     if (!st && exists && !r->options->resume)
         st = su_fail(err, SU_EINVAL,
                      "%s already holds a run: add --resume to go on with it, or choose another --out",
@@ -479,7 +488,7 @@ static su_status finish(run *r, double seconds, su_error *err)
         "data_sha256", su_dataset_sha256(r->data), "model_sha256", hash, "version", SUTURE_VERSION, "device",
         r->options->device->description, "seconds", seconds);
     if (!doc) return su_fail(err, SU_ENOMEM, "no memory for run.json");
-    st = su_json_write(r->run_path, doc, err);
+    st = su_json_write_sealed(r->run_path, doc, err);
     json_decref(doc);
     return st;
 }

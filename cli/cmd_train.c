@@ -95,7 +95,7 @@ static su_status evaluate(const arguments *a, const char *line, su_device *devic
         st = su_model_open(a->out, device, false, &model, err);
         if (!st) st = su_cli_evaluate(model, ds, split, 1000, 0, line, doc, err);
         char *path = su_path_join(a->out, "eval.json");
-        if (!st) st = path ? su_json_write(path, *doc, err) : su_fail(err, SU_ENOMEM, "no memory");
+        if (!st) st = path ? su_json_write_sealed(path, *doc, err) : su_fail(err, SU_ENOMEM, "no memory");
         su_free(path);
     }
     su_model_free(model);

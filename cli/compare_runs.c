@@ -18,7 +18,7 @@ static su_status read_member(const char *folder, const char *name, const char *r
     if (!path) return su_fail(err, SU_ENOMEM, "no memory");
     su_status status = SU_OK;
     if (su_file_exists(path))
-        status = su_json_read(path, DOCUMENT_MAX, root, err);
+        status = su_json_read_sealed(path, DOCUMENT_MAX, root, err);
     else if (remedy)
         status = su_fail(err, SU_ENOTFOUND, "%s is missing: %s", path, remedy);
     su_free(path);
@@ -49,7 +49,7 @@ static su_status check_scores(const json_t *eval, const char *path, const char *
 static su_status read_run(su_compared_run *run, const char *eval_name, su_error *err)
 {
     if (!su_is_folder(run->path)) {
-        su_status status = su_json_read(run->path, DOCUMENT_MAX, &run->eval, err);
+        su_status status = su_json_read_sealed(run->path, DOCUMENT_MAX, &run->eval, err);
         return status ? status : check_scores(run->eval, run->path, "", err);
     }
     su_status status = read_member(

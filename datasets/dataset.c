@@ -2,9 +2,9 @@
  *
  * Opening checks everything that a reader relies on, so that later calls cannot fail: the manifest's fields,
  * that each image stream's shards follow one another from sample 0 to the last without a gap, that each shard
- * holds what the manifest says, and that there is one well-formed record a sample. Shards are mapped, not
- * read: memory grows with the records only. Content hashes cost a pass over every byte and are checked by
- * su_dataset_verify, not here. */
+ * holds what the manifest says, that there is one well-formed record a sample, and that manifest and records
+ * are the bytes that were written. Shards are mapped, not read: memory grows with the records only. Their
+ * content costs a pass over every byte: su_dataset_check_pixels and su_dataset_verify make it, not open. */
 #include "datasets/dataset.h"
 #include "base/checksum.h"
 #include "base/file.h"
@@ -20,6 +20,7 @@ typedef struct {
     su_safetensors *file;
     const uint8_t *pixels;
     int64_t first, count; /* samples [first, first + count) */
+    bool checked;         /* the pixels are those that were written */
 } shard;
 
 struct su_dataset {
@@ -183,16 +184,11 @@ static su_status open_shards(su_dataset *ds, const char *where, su_error *err)
 static su_status open_manifest(su_dataset *ds, const char *path, su_error *err)
 {
     const char *schema = NULL;
-    char *text = NULL;
-    size_t length = 0;
-    su_status s = su_file_read(path, MANIFEST_MAX, &text, &length, err);
+    su_status s = su_json_read_sealed(path, MANIFEST_MAX, &ds->manifest, err);
     if (s == SU_ENOTFOUND)
         return su_fail(err, s, "%s: not a dataset: there is no manifest.json in it (did its import finish?)",
                        ds->folder);
-    if (s) return s;
-    su_sha256_hex(text, length, ds->sha256);
-    s = su_json_parse(text, length, path, &ds->manifest, err);
-    su_free(text);
+    if (!s) s = su_sha256_file(path, ds->sha256, err);
     if (s) return s;
     if ((s = su_json_string(ds->manifest, "schema", path, &schema, err))) return s;
     if (strcmp(schema, "suture.dataset/1") != 0)
@@ -202,6 +198,18 @@ static su_status open_manifest(su_dataset *ds, const char *path, su_error *err)
     if (s) return s;
     ds->image_bytes = (size_t)ds->recipe.size * (size_t)ds->recipe.size * (size_t)ds->recipe.channels;
     return su_json_int(ds->manifest, "samples", path, 1, INT64_C(1) << 40, &ds->count, err);
+}
+
+static su_status check_records(const su_dataset *ds, const char *path, su_error *err)
+{
+    char hex[SU_SHA256_HEX];
+    const char *expected =
+        json_string_value(json_object_get(json_object_get(ds->manifest, "records"), "sha256"));
+    su_status s = expected ? su_sha256_file(path, hex, err) : SU_OK;
+    if (s || !expected || !strcmp(hex, expected)) return s;
+    return su_fail(err, SU_EFORMAT,
+                   "%s: is not what was imported (its SHA-256 differs from the manifest's): import again",
+                   path);
 }
 
 static su_status open_records(su_dataset *ds, su_error *err)
@@ -215,6 +223,7 @@ static su_status open_records(su_dataset *ds, su_error *err)
     if (!s && ds->records_read != ds->count)
         s = su_fail(err, SU_EFORMAT, "%s: %lld records, but the manifest says %lld samples", path,
                     (long long)ds->records_read, (long long)ds->count);
+    if (!s) s = check_records(ds, path, err);
     su_free(path);
     return s;
 }
@@ -291,9 +300,9 @@ const su_record *su_dataset_record(const su_dataset *ds, int64_t i)
     return &ds->records[i];
 }
 
-const uint8_t *su_dataset_pixels(const su_dataset *ds, int stream, int64_t i)
+static shard *shard_of(const su_dataset *ds, int stream, int64_t i)
 {
-    const shard *shards = ds->shards[stream];
+    shard *shards = ds->shards[stream];
     int64_t low = 0, high = ds->shard_count[stream] - 1;
     while (low < high) {
         int64_t middle = (low + high + 1) / 2;
@@ -302,7 +311,26 @@ const uint8_t *su_dataset_pixels(const su_dataset *ds, int stream, int64_t i)
         else
             high = middle - 1;
     }
-    return shards[low].pixels + (size_t)(i - shards[low].first) * ds->image_bytes;
+    return &shards[low];
+}
+
+const uint8_t *su_dataset_pixels(const su_dataset *ds, int stream, int64_t i)
+{
+    const shard *sh = shard_of(ds, stream, i);
+    return sh->pixels + (size_t)(i - sh->first) * ds->image_bytes;
+}
+
+su_status su_dataset_check_pixels(const su_dataset *ds, const int64_t *items, int64_t count, su_error *err)
+{
+    for (int k = 0; k + 1 < ds->streams; k++)
+        for (int64_t i = 0; i < count; i++) {
+            shard *sh = shard_of(ds, k, items[i]);
+            if (sh->checked) continue;
+            su_status s = su_safetensors_verify(sh->file, err);
+            if (s) return s;
+            sh->checked = true;
+        }
+    return SU_OK;
 }
 
 su_status su_dataset_split(const su_dataset *ds, const char *split, int64_t **items, int64_t *count,

@@ -49,6 +49,9 @@ const char *su_dataset_stream(const su_dataset *ds, int stream); /* "image", ...
 const su_record *su_dataset_record(const su_dataset *ds, int64_t i);
 /* Stored pixels [size, size, channels] of image stream s of sample i, in the map. */
 const uint8_t *su_dataset_pixels(const su_dataset *ds, int stream, int64_t i);
+/* Reads the shards that hold these samples once and compares them with their checksums: SU_EFORMAT names a
+ * damaged one. Not for two threads at a time. */
+su_status su_dataset_check_pixels(const su_dataset *ds, const int64_t *items, int64_t count, su_error *err);
 /* Indexes of the samples of a split, ascending, freed with su_free. SU_ENOTFOUND names the splits that there
  * are. split NULL or "all": every sample. */
 su_status su_dataset_split(const su_dataset *ds, const char *split, int64_t **items, int64_t *count,

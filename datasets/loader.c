@@ -269,6 +269,7 @@ su_status su_loader_new(const su_dataset *ds, const int64_t *items, int64_t coun
 {
     *loader = NULL;
     su_status status = check_options(options, ds, items, count, err);
+    if (!status) status = su_dataset_check_pixels(ds, items, count, err);
     if (status) return status;
     su_loader *l = su_calloc(1, sizeof *l);
     if (!l) return su_fail(err, SU_ENOMEM, "loader: no memory");

@@ -33,7 +33,7 @@ typedef struct {
 typedef struct su_loader su_loader;
 
 /* items: which samples (copied). tokenizer: used here only, to tokenise every text once. SU_EINVAL: options
- * out of range, a training split smaller than a batch. */
+ * out of range, a training split smaller than a batch. SU_EFORMAT: damaged pixels. */
 su_status su_loader_new(const su_dataset *ds, const int64_t *items, int64_t count,
                         const su_wordpiece *tokenizer, const su_loader_options *options, su_loader **loader,
                         su_error *err);

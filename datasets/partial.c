@@ -126,7 +126,7 @@ static su_status find_finished(su_partial *p, su_error *err)
     char *path = su_path_join(p->out, "manifest.json");
     json_t *manifest = NULL;
     if (!path) return no_memory(p, err);
-    p->finished = !su_json_read(path, PART_MAX, &manifest, NULL) &&
+    p->finished = !su_json_read_sealed(path, PART_MAX, &manifest, NULL) &&
                   json_equal(json_object_get(manifest, "import"), p->import);
     json_decref(manifest);
     su_free(path);
@@ -171,7 +171,7 @@ static su_status identify(su_partial *p, su_error *err)
     if (!manifest || !import)
         s = no_memory(p, err);
     else if (su_file_exists(manifest)) {
-        s = su_json_read(manifest, PART_MAX, &found, err);
+        s = su_json_read_sealed(manifest, PART_MAX, &found, err);
         if (!s && !json_equal(json_object_get(found, "import"), p->import)) s = other_import(p, err);
         if (!s) p->whole = true;
     } else if (su_file_exists(import)) {
@@ -374,7 +374,7 @@ static su_status write_manifest(su_partial *p, json_t *manifest, su_error *err)
         json_object_set_new(manifest, "samples", json_integer(p->samples)))
         return no_memory(p, err);
     char *path = su_path_join(p->folder, "manifest.json");
-    s = path ? su_json_write(path, manifest, err) : no_memory(p, err);
+    s = path ? su_json_write_sealed(path, manifest, err) : no_memory(p, err);
     su_free(path);
     return s;
 }

@@ -119,7 +119,8 @@ static su_status read_safetensors(const char *path, const char *tensor, const ch
     const su_tensor_view *view;
     su_status status = su_safetensors_open(path, &file, err);
     if (status) return status;
-    status = choose_tensor(file, path, tensor, stream, &view, err);
+    status = su_safetensors_verify(file, err);
+    if (!status) status = choose_tensor(file, path, tensor, stream, &view, err);
     if (!status) status = read_tensor(view, path, matrix, err);
     su_safetensors_close(file);
     return status;

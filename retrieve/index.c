@@ -1,5 +1,6 @@
 #include "retrieve/index.h"
 #include "align/embed.h"
+#include "base/checksum.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "retrieve/filter.h"
@@ -75,9 +76,9 @@ static su_status add_dataset(builder *b, su_model *m, const char *folder, const 
 }
 
 static su_status write_index(builder *b, const su_model *m, const char *model_folder, const char *vectors,
-                             const char *manifest, su_error *err)
+                             const char *items, const char *manifest, su_error *err)
 {
-    char *absolute = realpath(model_folder, NULL);
+    char *absolute = realpath(model_folder, NULL), items_sha256[SU_SHA256_HEX] = "";
     su_tensor_view view = {.name = "vectors",
                            .dtype = SU_DTYPE_F32,
                            .rank = 2,
@@ -90,12 +91,14 @@ static su_status write_index(builder *b, const su_model *m, const char *model_fo
         st = su_writer_commit(b->items, err);
         b->items = NULL;
     }
-    json_t *doc =
-        json_pack("{s:s,s:I,s:i,s:s,s:s,s:O,s:s}", "schema", "suture.index/1", "rows", (json_int_t)b->rows,
-                  "width", (int)b->width, "model", absolute ? absolute : model_folder, "model_sha256",
-                  m->sha256, "datasets", b->datasets, "version", SUTURE_VERSION);
+    if (!st) st = su_sha256_file(items, items_sha256, err);
+    json_t *doc = json_pack("{s:s,s:I,s:i,s:s,s:s,s:O,s:s,s:s}", "schema", "suture.index/1", "rows",
+                            (json_int_t)b->rows, "width", (int)b->width, "model",
+                            absolute ? absolute : model_folder, "model_sha256", m->sha256, "datasets",
+                            b->datasets, "items_sha256", items_sha256, "version", SUTURE_VERSION);
     if (!st)
-        st = doc ? su_json_write(manifest, doc, err) : su_fail(err, SU_ENOMEM, "no memory for the index");
+        st = doc ? su_json_write_sealed(manifest, doc, err)
+                 : su_fail(err, SU_ENOMEM, "no memory for the index");
     json_decref(doc);
     free(absolute);
     return st;
@@ -105,6 +108,7 @@ su_status su_index_build(su_model *model, const char *model_folder, const char *
                          const char *split, const char *out, int64_t *rows, su_error *err)
 {
     builder b = {.width = su_model_width(model), .datasets = json_array()};
+    int lock = -1;
     char *vectors = su_path_join(out, "vectors.safetensors"), *items = su_path_join(out, "items.jsonl"),
          *manifest = su_path_join(out, "index.json");
     su_status st = vectors && items && manifest && b.datasets
@@ -113,12 +117,14 @@ su_status su_index_build(su_model *model, const char *model_folder, const char *
     if (!st && su_file_exists(manifest))
         st = su_fail(err, SU_EINVAL, "%s already holds an index: remove it or choose another --out", out);
     if (!st) st = su_mkdirs(out, err);
+    if (!st) st = su_folder_lock(out, "index", &lock, err);
     if (!st) st = su_writer_open(items, &b.items, err);
     for (int i = 0; i < count && !st; i++) st = add_dataset(&b, model, datasets[i], split, err);
     if (!st && b.rows == 0) st = su_fail(err, SU_EINVAL, "nothing to index: the split is empty");
-    if (!st) st = write_index(&b, model, model_folder, vectors, manifest, err);
+    if (!st) st = write_index(&b, model, model_folder, vectors, items, manifest, err);
     if (rows) *rows = b.rows;
     su_writer_abort(b.items);
+    su_folder_unlock(lock);
     json_decref(b.datasets);
     su_free(b.vectors);
     su_free(vectors);
@@ -167,6 +173,17 @@ static su_status read_item(void *context, int64_t number, json_t *o, su_error *e
     return SU_OK;
 }
 
+static su_status check_items(const su_index *x, const char *manifest, const char *items, su_error *err)
+{
+    const char *expected = NULL;
+    char found[SU_SHA256_HEX];
+    su_status st = su_json_string(x->manifest, "items_sha256", manifest, &expected, err);
+    if (!st) st = su_sha256_file(items, found, err);
+    if (st || !strcmp(found, expected)) return st;
+    return su_fail(err, SU_EFORMAT,
+                   "%s: is damaged (its SHA-256 is not what index.json says): build the index again", items);
+}
+
 static su_status open_parts(su_index *x, const char *folder, const char *manifest, const char *vectors,
                             const char *items, su_error *err)
 {
@@ -174,7 +191,7 @@ static su_status open_parts(su_index *x, const char *folder, const char *manifes
     if (!su_file_exists(manifest))
         return su_fail(err, SU_ENOTFOUND, "%s holds no index (no index.json): make one with 'suture index'",
                        folder);
-    su_status st = su_json_read(manifest, 1 << 20, &x->manifest, err);
+    su_status st = su_json_read_sealed(manifest, 1 << 20, &x->manifest, err);
     if (!st) st = su_json_string(x->manifest, "schema", manifest, &schema, err);
     if (!st && strcmp(schema, "suture.index/1"))
         st = su_fail(err, SU_EFORMAT, "%s: schema '%s' is not suture.index/1", manifest, schema);
@@ -183,6 +200,7 @@ static su_status open_parts(su_index *x, const char *folder, const char *manifes
     if (!st) st = su_json_int(x->manifest, "width", manifest, 1, 65536, &width, err);
     x->width = (int32_t)width;
     if (!st) st = su_safetensors_open(vectors, &x->file, err);
+    if (!st) st = su_safetensors_verify(x->file, err);
     const su_tensor_view *view = NULL;
     if (!st)
         st = su_safetensors_get(x->file, "vectors", SU_DTYPE_F32, 2, (int64_t[]){x->rows, width}, &view, err);
@@ -201,6 +219,7 @@ static su_status open_parts(su_index *x, const char *folder, const char *manifes
         if (!x->objects[i])
             st = su_fail(err, SU_EFORMAT, "%s: item %lld of %lld is missing: build the index again", items,
                          (long long)i + 1, (long long)x->rows);
+    if (!st) st = check_items(x, manifest, items, err);
     return st;
 }
 

@@ -1,9 +1,10 @@
 /* An index: embeddings of images and texts together, searched exactly.
  *
  *   IDX/vectors.safetensors   "vectors" F32 [n, width], unit rows
- *   IDX/items.jsonl           one object a row:
- * {"id","kind":"image"|"text","stream","split","group","licence","file","text"} IDX/index.json schema
- * "suture.index/1": rows, width, the model's folder and SHA-256, datasets; written last
+ *   IDX/items.jsonl           an object a row: id, kind ("image", "text"), stream, split, group, licence,
+ *                             file, text
+ *   IDX/index.json            schema "suture.index/1": rows, width, the model's folder and SHA-256, the
+ *                             datasets, the items' SHA-256; written last
  *
  * The score is the inner product of unit vectors (the cosine). Equal scores are ordered by row. */
 #ifndef SU_RETRIEVE_INDEX_H
