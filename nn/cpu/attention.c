@@ -12,6 +12,7 @@
 #include "nn/cpu/internal.h"
 #include "nn/cpu/math.h"
 #include "nn/cpu/philox.h"
+#include <assert.h>
 #include <string.h>
 
 enum { QUERY_ROWS = 128 };
@@ -37,7 +38,9 @@ static int64_t visible(const su_attention *a, int64_t length, int64_t i)
 
 static int64_t length_of(const su_attention *a, int64_t b)
 {
-    return a->lengths ? a->lengths[b] : a->tk;
+    int64_t length = a->lengths ? a->lengths[b] : a->tk;
+    assert(length >= 0 && length <= a->tk);
+    return length;
 }
 
 #include "nn/cpu/f32.h"
