@@ -190,10 +190,10 @@ static void print_table(const findings *f)
     row("device", f->device ? f->device->description : "none");
     snprintf(text, sizeof text, "%.0f GFLOP/s in float32", f->gflops);
     if (f->device) row("matmul", text);
-    const char *core = getenv("OPENBLAS_CORETYPE");
+    const char *core = getenv("OPENBLAS_CORETYPE"), *blas = getenv("SUTURE_BLAS");
     snprintf(text, sizeof text, "OPENBLAS_CORETYPE=%s is set and chooses OpenBLAS's kernels",
              core ? core : "");
-    if (core) row("environment", text);
+    if (core && blas && *blas) row("environment", text);
     row("GPU", f->gpu ? "usable as --device cuda" : f->gpu_error.message);
     snprintf(text, sizeof text, "jansson %s, zlib %s, nettle %d.%d, libpng %s, utf8proc %s",
              jansson_version_str(), zlibVersion(), nettle_version_major(), nettle_version_minor(),
