@@ -144,6 +144,15 @@ su_status su_model_save(const su_model *m, const char *folder, su_error *err)
     return st;
 }
 
+/* What would be a wrong option is, in a file of ours, damage: the message is kept, behind the file's name. */
+static su_status not_a_model(const char *path, su_error *err)
+{
+    if (err) err->code = SU_EFORMAT;
+    if (err && strncmp(err->message, path, strlen(path)) != 0)
+        return su_fail_context(err, SU_EFORMAT, "%s", path);
+    return SU_EFORMAT;
+}
+
 static su_status read_config(const char *path, su_model_config *config, char vocabulary[65], su_error *err)
 {
     json_t *root = NULL;
@@ -157,6 +166,7 @@ static su_status read_config(const char *path, su_model_config *config, char voc
         const json_t *model = json_object_get(root, "model");
         st = model ? su_model_config_parse(model, path, config, err)
                    : su_fail(err, SU_EFORMAT, "%s: \"model\" is missing", path);
+        if (st == SU_EINVAL) st = not_a_model(path, err);
     }
     if (!st && config->streams < 1) st = su_fail(err, SU_EFORMAT, "%s: the model has no streams", path);
     if (!st) st = su_json_string_or(root, "vocabulary_sha256", path, "", &hash, err);
@@ -201,6 +211,7 @@ su_status su_model_open(const char *folder, su_device *device, bool training, su
     }
     if (!st) {
         st = table_new(&config, device, tokenizer, &m, err);
+        if (st && st != SU_ENOMEM) st = not_a_model(json, err);
         tokenizer = NULL;
     }
     if (!st) st = su_safetensors_open(weights, &file, err);

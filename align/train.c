@@ -443,7 +443,7 @@ static su_status train_epochs(run *r, su_losses *losses, su_error *err)
 /* A folder that already holds a run is continued with the same configuration, or refused. */
 static su_status settle_config(run *r, su_error *err)
 {
-    bool exists = su_file_exists(r->config_path);
+    bool exists = su_file_exists(r->config_path) && su_file_exists(r->log_path); /* else it never began */
     json_t *mine = su_config_json(&r->config), *theirs = NULL;
     su_status st = mine ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for the configuration");
     if (!st) json_object_set_new(mine, "data_sha256", json_string(su_dataset_sha256(r->data)));
@@ -527,13 +527,18 @@ su_status su_train(const su_train_options *options, su_train_result *result, su_
     if (!st) st = prepare_config(&r, &vocabulary, err);
     if (!st) st = build_model(&r, vocabulary, err);
     if (!st) st = su_model_check_dataset(r.model, r.data, err);
+    if (!st) st = su_dataset_check_pixels(r.data, r.train, r.pairs, err);
+    if (!st) st = su_dataset_check_pixels(r.data, r.holdout, r.held, err);
     if (!st) st = su_mkdirs(options->out, err);
     if (!st) st = su_folder_lock(options->out, "training", &r.lock, err);
     if (!st) st = settle_config(&r, err);
     r.batches = r.pairs / r.config.batch;
     r.steps = r.batches * r.config.epochs;
     if (!st) prepare_optimiser(&r);
-    if (!st && options->resume && su_file_exists(r.checkpoint_path)) st = load_checkpoint(&r, err);
+    bool saved = su_file_exists(r.checkpoint_path);
+    if (!st && options->resume && saved) st = load_checkpoint(&r, err);
+    if (!st && options->resume && !saved && su_file_exists(r.log_path))
+        su_log(SU_LOG_INFO, "the run has no checkpoint yet: it begins with the first step");
     if (!st) st = open_log(&r, err);
     if (!st) {
         su_loader_options l = {.batch = r.config.batch,

@@ -228,6 +228,7 @@ static su_status evaluate(inputs *in, int argc, char **argv, su_error *err)
     su_alignment_score score;
     status = su_alignment_score_compute(z, in->count, in->matrix[0].rows, in->matrix[0].width, &options,
                                         &score, err);
+    if (status == SU_ENUMERIC) return su_fail_context(err, status, "%s", streams_text);
     if (status) return status;
     if (labels_path && !score.clustered)
         su_log(SU_LOG_WARN, "%s names %d classes; clusters need two at least and are left out", labels_path,
