@@ -1,6 +1,8 @@
 /* suture: the command. One file per subcommand, found in the table below; no logic of its own. */
 #include "cli/commands.h"
 #include "cli/options.h"
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +33,7 @@ static int usage(FILE *to, const char *prefix)
     return to == stdout ? SU_EXIT_OK : SU_EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     if (argc < 2) return usage(stderr, NULL);
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
@@ -56,4 +58,16 @@ int main(int argc, char **argv)
     }
     fprintf(stderr, "suture: no command '%s'\n", argv[1]);
     return usage(stderr, NULL);
+}
+
+/* A table that was cut short by a full disk is no result. */
+int main(int argc, char **argv)
+{
+    signal(SIGXFSZ, SIG_IGN); /* 'ulimit -f' is then an error with a message, not a death */
+    int code = run(argc, argv);
+    bool lost = ferror(stdout) != 0;
+    const char *why = fflush(stdout) == 0 ? NULL : strerror(errno);
+    if (code == SU_EXIT_FAILED || (!lost && !why)) return code;
+    fprintf(stderr, "suture: standard output could not be written%s%s\n", why ? ": " : "", why ? why : "");
+    return SU_EXIT_FAILED;
 }
