@@ -418,8 +418,8 @@ su_status su_mkdirs(const char *path, su_error *err)
         if (part[i] != '/' && part[i] != '\0') continue;
         char kept = part[i];
         part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && !su_is_folder(part)) {
-            int error = errno;
+        int error = mkdir(part, 0777) != 0 ? errno : 0;
+        if (error && !su_is_folder(part)) {
             if (error == EEXIST || error == ENOTDIR)
                 st = su_fail(err, SU_EIO, "%s: cannot be made, because %s is a file", path, part);
             else if (error == EACCES || error == EPERM)
