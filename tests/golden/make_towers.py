@@ -30,13 +30,16 @@ torch.set_default_dtype(torch.float64)
 MEAN, STD = (0.5, 0.4375, 0.53125), (0.25, 0.28125, 0.234375)  # exact in binary
 
 
+# Attention is "sdpa": "eager" takes its softmax in float32 whatever the model's type.
+
+
 # --- towers ---------------------------------------------------------------------------------------------------
 
 def vit(width, heads, depth, mlp, image, patch, channels, act="gelu"):
     return ViTModel(ViTConfig(hidden_size=width, num_attention_heads=heads, num_hidden_layers=depth,
                               intermediate_size=mlp, image_size=image, patch_size=patch, num_channels=channels,
                               hidden_act=act, layer_norm_eps=1e-6, hidden_dropout_prob=0.0,
-                              attention_probs_dropout_prob=0.0, attn_implementation="eager"),
+                              attention_probs_dropout_prob=0.0, attn_implementation="sdpa"),
                     add_pooling_layer=False).double().train()
 
 
@@ -45,7 +48,7 @@ def bert(width, heads, depth, mlp, vocabulary, positions):
                                 intermediate_size=mlp, vocab_size=vocabulary, max_position_embeddings=positions,
                                 type_vocab_size=2, hidden_act="gelu", layer_norm_eps=1e-12,
                                 hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-                                attn_implementation="eager"),
+                                attn_implementation="sdpa"),
                      add_pooling_layer=False).double().train()
 
 
