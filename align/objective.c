@@ -152,7 +152,8 @@ su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o,
     void *d_log_scale = su_param_grad(&model->params, model->logit_scale);
     st = su_objective_apply(o, d, lambda_atp, lambda_cu, model->config.streams, model->config.anchor, s->z,
                             s->dz, log_scale, d_log_scale, s->scratch, b->count, width, losses, err);
-    if (!st && !isfinite(losses->total)) st = su_fail(err, SU_ENUMERIC, "the loss is %g", losses->total);
+    if (!st && !isfinite(losses->total))
+        st = su_fail(err, SU_ENUMERIC, "the loss is %s", isnan(losses->total) ? "not a number" : "infinite");
     /* Backward from the last micro-batch to the first: the last one's activations are still in place. */
     int32_t last = (b->count - 1) / s->micro * s->micro;
     for (int32_t first = last; first >= 0 && !st; first -= s->micro) {
