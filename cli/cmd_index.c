@@ -4,6 +4,7 @@
 #include "cli/common.h"
 #include "cli/options.h"
 #include "cli/report_align.h"
+#include "datasets/fold.h"
 #include "datasets/loader.h"
 #include "retrieve/index.h"
 #include <stdio.h>
@@ -227,6 +228,10 @@ int su_cmd_search(int argc, char **argv)
     if (!st && !folder) st = su_fail(&err, SU_EINVAL, "--index IDX is missing");
     if (!st && (text != NULL) == (image != NULL))
         st = su_fail(&err, SU_EINVAL, "give either --text T or --image FILE");
+    if (!st && text && !su_utf8_valid(text, strlen(text)))
+        st = su_fail(&err, SU_EINVAL, "--text is not UTF-8");
+    if (!st && text && su_text_blank(text))
+        st = su_fail(&err, SU_EINVAL, "--text is empty: say what to search for");
     if (!st) st = su_index_open(folder, &index, &err);
     if (!st) st = embed_query(index, run, device_name, (int)threads, text, image, &device, &query, &err);
     su_index_filter filter = {.kind = kind, .where = where};

@@ -1,4 +1,5 @@
 /* suture: the command. One file per subcommand, found in the table below; no logic of its own. */
+#include "base/nearest.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include <errno.h>
@@ -18,14 +19,48 @@ static const su_subcommand commands[] = {
 #undef SU_COMMAND
 };
 
+enum { COMMANDS = sizeof commands / sizeof *commands, NAME_SIZE = 64 };
+
+static void join(char *name, const char *const *words, int count)
+{
+    name[0] = 0;
+    for (int i = 0; i < count && words[i]; i++)
+        snprintf(name + strlen(name), NAME_SIZE - strlen(name), "%s%.20s", i ? " " : "", words[i]);
+}
+
+/* The command whose words are nearest to the first three, two or one that were typed; false: none is near. */
+static bool guess(int argc, char **argv, char near[NAME_SIZE])
+{
+    for (int count = argc - 1 < 3 ? argc - 1 : 3; count > 0; count--) {
+        static char names[COMMANDS][NAME_SIZE];
+        const char *known[COMMANDS + 1];
+        char typed[NAME_SIZE];
+        int n = 0;
+        for (size_t i = 0; i < COMMANDS; i++) {
+            int words = 0;
+            while (words < 3 && commands[i].words[words]) words++;
+            if (words != count) continue;
+            join(names[n], commands[i].words, 3);
+            known[n] = names[n];
+            n++;
+        }
+        known[n] = NULL;
+        join(typed, (const char *const *)argv + 1, count);
+        const char *found = su_nearest(typed, known);
+        if (found) {
+            snprintf(near, NAME_SIZE, "%s", found);
+            return true;
+        }
+    }
+    return false;
+}
+
 static int usage(FILE *to, const char *prefix)
 {
     fprintf(to, "usage: suture %s%sCOMMAND [options]\n\n", prefix ? prefix : "", prefix ? " " : "");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s%s%s%s%s", commands[i].words[0], commands[i].words[1] ? " " : "",
-                 commands[i].words[1] ? commands[i].words[1] : "", commands[i].words[2] ? " " : "",
-                 commands[i].words[2] ? commands[i].words[2] : "");
+    for (size_t i = 0; i < COMMANDS; i++) {
+        char name[NAME_SIZE];
+        join(name, commands[i].words, 3);
         if (prefix && strncmp(name, prefix, strlen(prefix)) != 0) continue;
         fprintf(to, "  %-20s %s\n", name, commands[i].summary);
     }
@@ -43,7 +78,8 @@ static int run(int argc, char **argv)
         return SU_EXIT_OK;
     }
     bool family = false;
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    char near[NAME_SIZE];
+    for (size_t i = 0; i < COMMANDS; i++) {
         int words = 0;
         while (words < 3 && commands[i].words[words] && words + 1 < argc &&
                !strcmp(commands[i].words[words], argv[words + 1]))
@@ -53,10 +89,16 @@ static int run(int argc, char **argv)
     }
     if (family) {
         bool help = argc > 2 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"));
-        if (argc > 2 && !help) fprintf(stderr, "suture: '%s' has no command '%s'\n", argv[1], argv[2]);
+        if (argc > 2 && !help) {
+            bool meant = guess(argc, argv, near);
+            fprintf(stderr, "suture: '%s' has no command '%s'%s%s%s\n", argv[1], argv[2],
+                    meant ? "; did you mean 'suture " : "", meant ? near : "", meant ? "'?" : "");
+        }
         return usage(help ? stdout : stderr, argv[1]);
     }
-    fprintf(stderr, "suture: no command '%s'\n", argv[1]);
+    bool meant = guess(argc, argv, near);
+    fprintf(stderr, "suture: no command '%s'%s%s%s\n", argv[1], meant ? "; did you mean 'suture " : "",
+            meant ? near : "", meant ? "'?" : "");
     return usage(stderr, NULL);
 }
 
