@@ -25,6 +25,8 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"nn.f32.pairs", 1e-5},  /* float32 losses over all pairs: scores up to 100, to 6e-8 each */
         {"nn.f64.pairs", 1e-11}, /* the same in float64, where both sides add up to four million terms */
         {"nn.difference", 1e-7}, /* backward against central differences, both float64, h = 1e-5 */
+        {"nn.block.f32", 3e-5},  /* two blocks in float32 against float64, values and gradients */
+        {"nn.block.difference", 5e-6}, /* gradients through two blocks against central differences, float64 */
         {"align.f32", 1e-4},     /* float32 towers and objective, values and gradients, against PyTorch in double */
         {"align.f64", 1e-9},     /* the same in float64 */
         {"align.f32.train", 1e-3}, /* after 20 AdamW steps in float32 */
