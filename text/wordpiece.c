@@ -95,7 +95,7 @@ static su_status read_lines(su_wordpiece *wp, const char *text, size_t length, c
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         const char *next = newline ? newline + 1 : end;
         size_t n = (size_t)((newline ? newline : end) - line);
-        if (newline && n && line[n - 1] == '\r') n--;
+        while (n && line[n - 1] == '\r') n--;
         su_status s = check_line(line, n, wp->size + 1, name, err);
         if (!s) s = su_trie_add(&wp->trie, line, n, wp->size, NULL, err);
         if (s) return s;
