@@ -31,6 +31,8 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"align.f64", 1e-9},     /* the same in float64 */
         {"align.f32.train", 1e-3}, /* after 20 AdamW steps in float32 */
         {"align.f64.train", 1e-8}, /* the same in float64: nearly zero gradients divided by their own root */
+        {"align.f32.pieces", 1e-5},  /* one batch against its pieces in float32 */
+        {"align.f64.pieces", 1e-12}, /* the same in float64 */
         {"align.difference", 1e-6}, /* gradients through whole towers against central differences, float64 */
         {"eval.f64", 1e-12},     /* absolute: sums of unit vectors in double, in another order */
         {"eval.student", 1e-6},  /* absolute: against printed tables of t, six decimals */
