@@ -1,7 +1,7 @@
 /* suture data import csv | import roco | info | audit: what datasets/ reports, as tables or as JSON. */
-#include "base/json.h"
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "cli/options.h"
 #include "datasets/audit.h"
 #include "datasets/import.h"
@@ -22,18 +22,6 @@ static const char *string(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
     return s ? s : "";
-}
-
-/* The document goes where --json says; false when there is no --json. */
-static bool write_json(const json_t *document, su_status *status, su_error *err)
-{
-    const char *path = su_option_json();
-    if (!path) return false;
-    if (strcmp(path, "-") != 0)
-        *status = su_json_write(path, document, err);
-    else if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_SORT_KEYS) || putchar('\n') == EOF)
-        *status = su_fail(err, SU_EIO, "cannot write to standard output");
-    return true;
 }
 
 /* "train 3715, val 487" */
@@ -161,7 +149,7 @@ static su_status report_import(su_error *err)
     if (!s) s = su_audit_groups(ds, &groups, err);
     if (!s && json_object_set(info, "groups_across_splits", groups))
         s = su_fail(err, SU_ENOMEM, "%s: no memory to describe it", out_path);
-    if (!s && !write_json(info, &s, err)) {
+    if (su_cli_report(info, &s, err)) {
         print_info(info);
         print_group_leak(groups, out_path);
     }
@@ -287,7 +275,7 @@ int su_cmd_data_info(int argc, char **argv)
     su_log_to_stderr(su_option_quiet());
     su_status s = su_dataset_open(folders.items[0], &ds, &err);
     if (!s) s = su_dataset_info(ds, &info, &err);
-    if (!s && !write_json(info, &s, &err)) print_info(info);
+    if (su_cli_report(info, &s, &err)) print_info(info);
     json_decref(info);
     su_dataset_close(ds);
     su_options_free(&folders, &info_command);
@@ -432,6 +420,8 @@ static void print_audit(const json_t *report)
     json_array_foreach((json_t *)(uintptr_t)damaged, i, file)
         printf("%s%s: %s\n", i ? "" : "\ndamaged:\n", string(file, "file"), string(file, "reason"));
     print_group_leak(groups, string(report, "dataset"));
+    if (json_array_size(damaged))
+        printf("\nFiles were damaged after the import: import the dataset again.\n");
     bool found = json_is_true(json_object_get(report, "leak"));
     printf("\n%s\n", found ? "A leak was found: figures measured on these splits are too good."
                            : "No leak between splits was found.");
@@ -448,7 +438,7 @@ int su_cmd_data_audit(int argc, char **argv)
     su_log_to_stderr(su_option_quiet());
     su_status s = su_dataset_open(folders.items[0], &ds, &err);
     if (!s) s = su_audit(ds, &(su_audit_options){.strict = strict, .threads = (int)threads}, &report, &err);
-    if (!s && !write_json(report, &s, &err)) print_audit(report);
+    if (su_cli_report(report, &s, &err)) print_audit(report);
     bool found =
         json_is_true(json_object_get(report, "leak")) || json_is_true(json_object_get(report, "damage"));
     json_decref(report);

@@ -5,7 +5,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/options.h"
-#include "cli/report_align.h"
 #include "eval/lines.h"
 #include <stdio.h>
 #include <string.h>
@@ -184,15 +183,13 @@ int su_cmd_embed(int argc, char **argv)
                                                         ds ? su_dataset_sha256(ds) : "", NULL},
                                   &err);
     }
-    if (!st && su_option_json()) {
-        json_t *streams = json_object();
-        for (int i = 0; i < count; i++)
-            json_object_set_new(streams, results[i].name, json_integer(results[i].rows));
-        json_t *doc = json_pack("{s:s,s:s,s:i,s:o,s:O}", "schema", "suture.embed/1", "out", out, "width",
-                                (int)su_model_width(m), "rows", streams, "skipped", skipped);
-        st = su_report_write(doc, su_option_json(), &err);
-        json_decref(doc);
-    } else if (!st) {
+    json_t *streams = json_object(), *doc = NULL;
+    for (int i = 0; i < count && !st; i++)
+        json_object_set_new(streams, results[i].name, json_integer(results[i].rows));
+    if (!st)
+        doc = json_pack("{s:s,s:s,s:i,s:O,s:O}", "schema", "suture.embed/1", "out", out, "width",
+                        (int)su_model_width(m), "rows", streams, "skipped", skipped);
+    if (su_cli_report(doc, &st, &err)) {
         for (int i = 0; i < count; i++)
             printf("%s: %s [%lld, %d]\n", out, results[i].name, (long long)results[i].rows,
                    su_model_width(m));
@@ -202,6 +199,8 @@ int su_cmd_embed(int argc, char **argv)
         su_free(results[i].name);
         su_free(results[i].z);
     }
+    json_decref(doc);
+    json_decref(streams);
     json_decref(skipped);
     su_model_free(m);
     su_device_close(device);

@@ -3,7 +3,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/options.h"
-#include "cli/report_align.h"
 #include "datasets/fold.h"
 #include "datasets/loader.h"
 #include "retrieve/index.h"
@@ -71,14 +70,12 @@ int su_cmd_index(int argc, char **argv)
                                                              : "--data DS");
     if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &model, &err);
     if (!st) st = su_index_build(model, run, data.items, data.count, split, out, &rows, &err);
-    if (!st && su_option_json()) {
-        json_t *doc = json_pack("{s:s,s:s,s:I,s:i}", "schema", "suture.index.build/1", "index", out, "rows",
-                                (json_int_t)rows, "width", (int)su_model_width(model));
-        st = su_report_write(doc, su_option_json(), &err);
-        json_decref(doc);
-    } else if (!st) {
+    json_t *doc = st ? NULL
+                     : json_pack("{s:s,s:s,s:I,s:i}", "schema", "suture.index.build/1", "index", out, "rows",
+                                 (json_int_t)rows, "width", (int)su_model_width(model));
+    if (su_cli_report(doc, &st, &err))
         printf("%s: %lld items of %d dimensions\n", out, (long long)rows, su_model_width(model));
-    }
+    json_decref(doc);
     su_model_free(model);
     su_device_close(device);
     su_options_free(&args, &command);
@@ -129,7 +126,8 @@ static json_t *hits_json(const su_index *index, const char *query, const su_hit 
                                               "score", hits[i].score, "file", x->file, "text", x->text,
                                               "split", x->split, "licence", x->licence));
     }
-    return json_pack("{s:o,s:o}", "query", json_string(query), "hits", list);
+    json_t *said = json_string(query); /* NULL: a file's name that is no UTF-8 */
+    return json_pack("{s:o,s:o}", "query", said ? said : json_null(), "hits", list);
 }
 
 static void print_hits(const su_index *index, const char *query, const su_hit *hits, int32_t found)
@@ -236,14 +234,9 @@ int su_cmd_search(int argc, char **argv)
     if (!st) st = embed_query(index, run, device_name, (int)threads, text, image, &device, &query, &err);
     su_index_filter filter = {.kind = kind, .where = where};
     if (!st) st = su_index_search(index, device, query, &filter, (int32_t)k, hits, &found, &err);
-    if (!st && su_option_json()) {
-        json_t *doc = hits_json(index, text ? text : image, hits, found);
-        st = doc ? su_report_write(doc, su_option_json(), &err)
-                 : su_fail(&err, SU_EINVAL, "the query is not valid UTF-8");
-        json_decref(doc);
-    } else if (!st) {
-        print_hits(index, text ? text : image, hits, found);
-    }
+    json_t *doc = st ? NULL : hits_json(index, text ? text : image, hits, found);
+    if (su_cli_report(doc, &st, &err)) print_hits(index, text ? text : image, hits, found);
+    json_decref(doc);
     su_free(query);
     su_free(hits);
     su_device_close(device);

@@ -1,12 +1,10 @@
 /* suture model info | import */
 #include "align/init.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/options.h"
-#include "cli/report_align.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -45,13 +43,11 @@ int su_cmd_model_import(int argc, char **argv)
     if (!st) st = su_device_cpu(0, SU_DTYPE_F32, &device, &err);
     if (!st) st = su_import_bert(args.items[0], out, device, &err);
     su_device_close(device);
-    if (!st && !su_option_json()) printf("imported %s into %s\n", args.items[0], out);
-    if (!st && su_option_json()) {
-        json_t *doc =
-            json_pack("{s:s,s:s,s:s}", "schema", "suture.model.import/1", "from", args.items[0], "out", out);
-        st = su_report_write(doc, su_option_json(), &err);
-        json_decref(doc);
-    }
+    json_t *doc =
+        st ? NULL
+           : json_pack("{s:s,s:s,s:s}", "schema", "suture.model.import/1", "from", args.items[0], "out", out);
+    if (su_cli_report(doc, &st, &err)) printf("imported %s into %s\n", args.items[0], out);
+    json_decref(doc);
     su_options_free(&args, &command);
     return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
 }
@@ -129,10 +125,7 @@ int su_cmd_model_info(int argc, char **argv)
     su_model *m = NULL;
     su_status st = su_cli_open_model(args.items[0], "cpu", 0, &device, &m, &err);
     json_t *doc = st ? NULL : describe(m);
-    if (!st && su_option_json())
-        st = su_report_write(doc, su_option_json(), &err);
-    else if (!st)
-        print_model(args.items[0], m, doc);
+    if (su_cli_report(doc, &st, &err)) print_model(args.items[0], m, doc);
     json_decref(doc);
     su_model_free(m);
     su_device_close(device);

@@ -267,14 +267,12 @@ int su_cmd_train(int argc, char **argv)
         st = su_train(&train, &result, &err);
     }
     if (!st) st = evaluate(&a, line, device, &doc, &err);
-    if (!st && su_option_json()) {
-        json_t *summary =
-            json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:o?}", "schema", "suture.train/1", "run", a.out, "steps",
-                      (json_int_t)result.steps, "epochs", (json_int_t)result.epochs, "best_epoch",
-                      (json_int_t)result.best_epoch, "seconds", result.seconds, "eval", json_incref(doc));
-        st = su_report_write(summary, su_option_json(), &err);
-        json_decref(summary);
-    } else if (!st) {
+    json_t *summary =
+        st ? NULL
+           : json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:O?}", "schema", "suture.train/1", "run", a.out, "steps",
+                       (json_int_t)result.steps, "epochs", (json_int_t)result.epochs, "best_epoch",
+                       (json_int_t)result.best_epoch, "seconds", result.seconds, "eval", doc);
+    if (su_cli_report(summary, &st, &err)) {
         printf("%s: %s, %lld steps over %lld pairs in %.0f s", a.out, train.config.objective.name,
                (long long)result.steps, (long long)result.pairs, result.seconds);
         if (result.holdout_pairs)
@@ -283,6 +281,7 @@ int su_cmd_train(int argc, char **argv)
         printf("\n");
         if (doc) su_report_align_print(stdout, doc);
     }
+    json_decref(summary);
     json_decref(doc);
     su_device_close(device);
     su_free(own);

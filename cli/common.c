@@ -1,6 +1,8 @@
 #include "cli/common.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "cli/options.h"
+#include "cli/report_align.h"
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,4 +43,11 @@ su_status su_cli_open_model(const char *folder, const char *device_name, int thr
         *device = NULL;
     }
     return st;
+}
+
+bool su_cli_report(const json_t *document, su_status *status, su_error *err)
+{
+    const char *path = su_option_json();
+    if (!*status && path) *status = su_report_write(document, path, err);
+    return !*status && !(path && !strcmp(path, "-"));
 }
