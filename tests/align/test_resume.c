@@ -1,0 +1,138 @@
+/* Stopped, killed, continued: the run ends with the bytes of one that was never disturbed. */
+#include "tests/align/runs.h"
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static char *data;
+
+static void resume_after_every_step_equals_an_uninterrupted_run(void **state)
+{
+    (void)state;
+    su_train_config c = run_config(4);
+    su_error err = {0};
+    su_train_result whole, part;
+    volatile sig_atomic_t stop = 1;
+    ok(run_train(data, at("whole"), &c, 2, false, NULL, &whole, &err), &err);
+    su_status st = run_train(data, at("steps"), &c, 1, false, &stop, &part, &err);
+    for (int64_t done = 1; done < whole.steps; done++) {
+        assert_int_equal(st, SU_EINTERRUPTED);
+        assert_contains(err.message, "--resume");
+        assert_int_equal(part.steps, done);
+        assert_false(su_file_exists(at("steps/run.json")));
+        st = run_train(data, at("steps"), &c, 1 + (int)(done % 3), true, &stop, &part, &err);
+    }
+    ok(st, &err);
+    assert_int_equal(part.steps, whole.steps);
+    assert_true(part.best_mrr == whole.best_mrr && part.best_epoch == whole.best_epoch);
+    assert_same_run(at("steps"), at("whole"));
+    /* A finished run goes on with nothing, and stays as it is. */
+    ok(run_train(data, at("steps"), &c, 1, true, NULL, &part, &err), &err);
+    assert_int_equal(part.steps, whole.steps);
+    assert_same_run(at("steps"), at("whole"));
+    check_free_all();
+}
+
+static void nap(long milliseconds)
+{
+    nanosleep(&(struct timespec){milliseconds / 1000, milliseconds % 1000 * 1000000}, NULL);
+}
+
+/* A checkpoint at every step, kills at moments all over the run, each followed by --resume. */
+static void killed_at_any_moment_the_run_goes_on_to_the_same_bytes(void **state)
+{
+    (void)state;
+    su_train_config c = run_config(3);
+    su_error err = {0};
+    int kills = 0, status = 0;
+    c.checkpoint_steps = 1;
+    ok(run_train(data, at("quiet"), &c, 2, false, NULL, NULL, &err), &err);
+    for (long wait = 5;; wait += 7) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) { /* --resume in an empty folder begins */
+            su_status st = run_train(data, at("killed"), &c, 2, true, NULL, NULL, &err);
+            if (st) fprintf(stderr, "%s\n", err.message);
+            _exit(st);
+        }
+        nap(wait);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status)) break;
+        kills++;
+        assert_true(kills < 2000);
+    }
+    assert_int_equal(WEXITSTATUS(status), SU_OK);
+    assert_true(kills >= 3);
+    assert_same_run(at("killed"), at("quiet"));
+    check_free_all();
+}
+
+static void a_torn_log_line_is_written_again(void **state)
+{
+    (void)state;
+    su_train_config c = run_config(2);
+    su_error err = {0};
+    volatile sig_atomic_t stop = 1;
+    size_t length = 0;
+    ok(run_train(data, at("log"), &c, 1, false, NULL, NULL, &err), &err);
+    assert_int_equal(run_train(data, at("torn"), &c, 1, false, &stop, NULL, &err), SU_EINTERRUPTED);
+    assert_int_equal(run_train(data, at("torn"), &c, 1, true, &stop, NULL, &err), SU_EINTERRUPTED);
+    /* As if killed while step 4 was written, after a step 3 that no checkpoint knows. */
+    char text[8192];
+    snprintf(text, sizeof text, "%s{\"step\":3,\"loss\":7}\n{\"step\":4,\"lo",
+             run_file(at("torn"), "log.jsonl", &length));
+    put_text(at("torn/log.jsonl"), text);
+    ok(run_train(data, at("torn"), &c, 1, true, NULL, NULL, &err), &err);
+    assert_same_run(at("torn"), at("log"));
+    check_free_all();
+}
+
+static void a_run_goes_on_only_as_it_began(void **state)
+{
+    (void)state;
+    su_train_config c = run_config(2), other = c;
+    su_error err = {0};
+    volatile sig_atomic_t stop = 1;
+    assert_int_equal(run_train(data, at("began"), &c, 1, false, &stop, NULL, &err), SU_EINTERRUPTED);
+    assert_int_equal(run_train(data, at("began"), &c, 1, false, &stop, NULL, &err), SU_EINVAL);
+    assert_contains(err.message, "--resume");
+    other.lr = 1e-4;
+    assert_int_equal(run_train(data, at("began"), &other, 1, true, &stop, NULL, &err), SU_EMISMATCH);
+    assert_contains(err.message, "\"lr\"");
+    char *fewer = run_dataset(RUN_SAMPLES - 1);
+    assert_int_equal(run_train(fewer, at("began"), &c, 1, true, &stop, NULL, &err), SU_EMISMATCH);
+    packed_remove(fewer);
+    size_t length = 0;
+    char *bytes = run_file(at("began"), "checkpoint.safetensors", &length);
+    bytes[length - 9] ^= 1;
+    put_bytes(at("began/checkpoint.safetensors"), bytes, length);
+    assert_int_not_equal(run_train(data, at("began"), &c, 1, true, NULL, NULL, &err), SU_OK);
+    assert_contains(err.message, "checkpoint.safetensors");
+    check_free_all();
+}
+
+static int begin(void **state)
+{
+    if (scratch_setup(state)) return -1;
+    run_vocabulary();
+    data = run_dataset(RUN_SAMPLES);
+    return 0;
+}
+
+static int end(void **state)
+{
+    packed_remove(data);
+    return scratch_teardown(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(killed_at_any_moment_the_run_goes_on_to_the_same_bytes),
+        cmocka_unit_test(resume_after_every_step_equals_an_uninterrupted_run),
+        cmocka_unit_test(a_torn_log_line_is_written_again),
+        cmocka_unit_test(a_run_goes_on_only_as_it_began),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
