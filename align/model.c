@@ -276,27 +276,21 @@ static void plan(su_model *m, su_arena *a, int32_t batch, bool backward)
     m->norm = su_arena_take(a, n, su_dtype_size(d->acc));
 }
 
-size_t su_model_measure(su_model *m, int32_t batch, bool backward)
-{
-    su_arena a;
-    su_arena_measure(&a);
-    plan(m, &a, batch, backward);
-    return a.peak;
-}
-
 su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes, su_error *err)
 {
     su_device *d = m->device;
     if (m->arena_memory) d->ops->release(d, m->arena_memory);
     m->arena_memory = NULL;
     m->planned = 0;
-    size_t size = su_model_measure(m, batch, backward);
+    su_arena a;
+    su_arena_measure(&a);
+    plan(m, &a, batch, backward);
+    size_t size = a.peak;
     su_status st = d->ops->alloc(d, size, &m->arena_memory, err);
     if (st)
         return su_fail_context(
             err, st, "activations for %d samples a call need %.1f MB (a smaller --micro-batch needs less)",
             batch, (double)size / 1e6);
-    su_arena a;
     su_arena_init(&a, m->arena_memory, size);
     plan(m, &a, batch, backward);
     if (a.overflow) return su_fail(err, SU_ENOMEM, "no memory for the buffers of %d samples a call", batch);

@@ -61,8 +61,6 @@ su_status su_model_check_dataset(const su_model *m, const su_dataset *ds, su_err
 /* Plans buffers: `batch` samples a call. With backward, activations of all towers are kept. *bytes: what was
  * planned. */
 su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes, su_error *err);
-/* Bytes that su_model_plan would take, nothing allocated. */
-size_t su_model_measure(su_model *m, int32_t batch, bool backward);
 
 /* Pooled, projected, normalised: z acc [batch, width] and norm acc [batch] on the device (given by the
  * caller). */
