@@ -153,11 +153,12 @@ CHECK_UNUSED static double check_activation(su_activation f, double x)
 
 /* --- comparisons --- */
 
-/* max |got - want| <= tolerance * (max |want| + 1e-30). A NaN on either side fails. */
+/* max |got - want| <= tolerance * max(max |want|, 1e-9): what is all below 1e-9 is the rounding of a zero. A
+ * NaN on either side fails. */
 CHECK_UNUSED static void check_close(const char *what, const double *got, const double *want, int64_t n,
                                      double tolerance)
 {
-    double scale = 1e-30, worst = 0;
+    double scale = 1e-9, worst = 0;
     int64_t at = 0;
     for (int64_t i = 0; i < n; i++) scale = fmax(scale, fabs(want[i]));
     for (int64_t i = 0; i < n; i++) {
