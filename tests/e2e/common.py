@@ -19,6 +19,7 @@ from PIL import Image
 
 SUTURE = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else None
 SECONDS = 120  # a command that runs longer than this hangs
+MORE = 8 if os.environ.get("SUTURE_FULL_TESTS") == "ON" else 1  # times as many kills, cuts, flips, items: scripts/test --full
 
 # A crash must not look like exit code 1, and an allocation that is too large must fail as it does without the sanitizer.
 ENVIRONMENT = dict(os.environ, ASAN_OPTIONS="abort_on_error=1:detect_leaks=1:allocator_may_return_null=1",

@@ -14,7 +14,7 @@ import zlib
 
 import numpy
 
-from common import Case, caption, csv_bytes, encode, json_lines, main, picture, read, without_override, write
+from common import MORE, Case, caption, csv_bytes, encode, json_lines, main, picture, read, without_override, write
 
 GOOD, UNSURE = "good", "unsure"
 
@@ -62,7 +62,7 @@ class Bad:
         self.fates.append(fate)
 
     def file(self, data, fate, end="jpg"):
-        name = f"images/{self.images:04}.{end}"
+        name = f"images/{self.images:05}.{end}"
         self.images += 1
         write(f"{self.folder}/{name}", data)
         self.row(name, caption(self.words), fate)
@@ -91,17 +91,17 @@ class Bad:
     def add_truncated(self):
         for form, end in (("JPEG", "jpg"), ("PNG", "png")):
             data = self.picture(form, **({"progressive": True} if form == "JPEG" else {}))
-            for cut in range(150):
-                self.file(data[:len(data) * cut // 150], "bad-image", end)
+            for cut in range(150 * MORE):
+                self.file(data[:len(data) * cut // 150 // MORE], "bad-image", end)
             for cut in range(1, 13):
                 self.file(data[:-cut], "bad-image", end)
 
     def add_flipped(self):
         data = self.picture("PNG")
-        for _ in range(200):  # every chunk has a checksum: any flip is noticed
+        for _ in range(200 * MORE):  # every chunk has a checksum: any flip is noticed
             self.file(self.flip(data), ("bad-image", "too-large", "unsupported-image"), "png")
         data = self.picture("JPEG")
-        for _ in range(200):
+        for _ in range(200 * MORE):
             self.file(self.flip(data), UNSURE)
 
     def flip(self, data):
@@ -115,7 +115,7 @@ class Bad:
                      b"version https://git-lfs.github.com/spec/v1\n", bytes(5000)):
             for end in ("jpg", "png", "dcm"):
                 self.file(data, "bad-image", end)
-        for _ in range(60):
+        for _ in range(60 * MORE):
             self.file(self.words.randbytes(self.words.randrange(3000)), "bad-image")
             self.file(b"\xff\xd8\xff\xe0" + self.words.randbytes(self.words.randrange(3000)), ("bad-image", "unsupported-image"))
             self.file(b"\x89PNG\r\n\x1a\n" + self.words.randbytes(self.words.randrange(3000)), "bad-image", "png")
@@ -156,7 +156,7 @@ class Bad:
         os.chmod(write(f"{path}/secret.jpg", self.picture("JPEG")), 0)
         for name in ("fifo.jpg", "socket.jpg", "loop.jpg", "a", "secret.jpg"):
             self.row(f"images/{name}", "a text", "unreadable-file")
-        for name in ("images/dangling.jpg", "images/0000.png/inside.jpg", "images\\0000.png", "IMAGES/0000.png"):
+        for name in ("images/dangling.jpg", "images/00000.png/inside.jpg", "images\\00000.png", "IMAGES/00000.png"):
             self.row(name, "a text", "missing-file")
         for name in ("/dev/zero", "/dev/tty", "x" * 300, "y/" * 3000):
             self.row(name, "a text", "unreadable-file")

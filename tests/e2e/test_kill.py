@@ -14,10 +14,10 @@ import struct
 import subprocess
 import time
 
-from common import (ENVIRONMENT, SECONDS, SMALL, Case, csv_bytes, json_lines, main, make_source, make_vocabulary, read, same_files,
+from common import (ENVIRONMENT, MORE, SECONDS, SMALL, Case, csv_bytes, json_lines, main, make_source, make_vocabulary, read, same_files,
                     write)
 
-KILLS = 10
+KILLS = 10 * MORE
 
 
 def is_temporary(name):
