@@ -9,7 +9,7 @@
 #include <csv.h>
 #include <string.h>
 
-enum { BLOCK = 1 << 20 };
+enum { BLOCK = 1 << 20, PIECE = 1 << 20, BROKEN_MAX = 100 };
 
 struct su_csv {
     char *path;
@@ -19,6 +19,8 @@ struct su_csv {
     size_t at;        /* next byte to feed */
     int64_t line;     /* its line */
     int64_t row_line; /* where the row being read starts; 0: between rows */
+    size_t row_at;    /* the same in bytes */
+    int broken;       /* rows so far */
     bool ended, ready, too_long, no_memory;
     su_buffer bytes; /* the row's fields, each with a NUL */
     size_t *offsets, *lengths;
@@ -96,16 +98,23 @@ static char find_delimiter(const uint8_t *data, size_t length)
     return candidates[best];
 }
 
-void su_csv_rewind(su_csv *csv)
+/* Reads on from here, between rows. */
+static void start(su_csv *csv, size_t at, int64_t line)
 {
     csv_free(&csv->parser);
     csv_init(&csv->parser, CSV_APPEND_NULL);
     csv_set_blk_size(&csv->parser, BLOCK); /* it grows by so much at a time, copying what it has */
     csv_set_delim(&csv->parser, (unsigned char)csv->delimiter);
-    csv->at = csv->map.length >= 3 && !memcmp(csv->map.data, "\xef\xbb\xbf", 3) ? 3 : 0;
-    csv->line = 1;
+    csv->at = at;
+    csv->line = line;
     csv->row_line = 0;
     csv->ended = false;
+}
+
+void su_csv_rewind(su_csv *csv)
+{
+    start(csv, csv->map.length >= 3 && !memcmp(csv->map.data, "\xef\xbb\xbf", 3) ? 3 : 0, 1);
+    csv->broken = 0;
 }
 
 su_status su_csv_open(const char *path, su_csv **out, su_error *err)
@@ -151,16 +160,39 @@ void su_csv_sha256(const su_csv *csv, char hex[65])
     su_sha256_hex(csv->map.data, csv->map.length, hex);
 }
 
-/* Feeds the next line. */
+/* Feeds the next line, or the next piece of a long one. */
 static void feed(su_csv *csv)
 {
     const uint8_t *data = csv->map.data + csv->at;
-    size_t length = line_length(data, csv->map.length - csv->at);
-    if (!csv->row_line && !is_blank(data, length)) csv->row_line = csv->line;
+    size_t left = csv->map.length - csv->at, length = line_length(data, left < PIECE ? left : PIECE);
+    bool ends = data[length - 1] == '\n' || data[length - 1] == '\r';
+    if (data[length - 1] == '\r' && length < left && data[length] == '\n') length++;
+    if (!csv->row_line && !is_blank(data, length)) {
+        csv->row_line = csv->line;
+        csv->row_at = csv->at;
+    }
     csv_parse(&csv->parser, data, length, take_field, take_row, csv);
     if (csv_error(&csv->parser) == CSV_ENOMEM) csv->no_memory = true;
     csv->at += length;
-    csv->line++;
+    csv->line += ends;
+}
+
+/* A row without an end costs its first line only: reading goes on behind it. Each costs up to 32 MiB of
+ * reading twice, so their number is bounded. */
+static su_status give_broken(su_csv *csv, const char *why, const su_csv_row **row, su_error *err)
+{
+    int64_t line = csv->row_line;
+    if (++csv->broken > BROKEN_MAX)
+        return su_fail_at(
+            err, SU_ELIMIT, line,
+            "%s: more than %d rows, the last one on line %lld, are longer than 16 MiB or open a quote "
+            "that is never closed: is it a CSV file?",
+            csv->path, (int)BROKEN_MAX, (long long)line);
+    start(csv, csv->row_at + line_length(csv->map.data + csv->row_at, csv->map.length - csv->row_at),
+          line + 1);
+    csv->row = (su_csv_row){.line = line, .broken = why};
+    *row = &csv->row;
+    return SU_OK;
 }
 
 su_status su_csv_next(su_csv *csv, const su_csv_row **row, su_error *err)
@@ -184,14 +216,11 @@ su_status su_csv_next(su_csv *csv, const su_csv_row **row, su_error *err)
     if (csv->no_memory)
         return su_fail(err, SU_ENOMEM, "%s: no memory for line %lld", csv->path, (long long)csv->line);
     if (csv->too_long)
-        return su_fail_at(
-            err, SU_ELIMIT, csv->row_line,
-            "%s: the row that starts on line %lld is longer than 16 MiB; does it open a quote that is "
-            "never closed?",
-            csv->path, (long long)csv->row_line);
-    if (!csv->ready && !unclosed) return SU_OK;
+        return give_broken(csv, "longer than 16 MiB; does it open a quote that is never closed?", row, err);
+    if (unclosed) return give_broken(csv, "a quote that is never closed", row, err);
+    if (!csv->ready) return SU_OK;
     for (int i = 0; i < csv->count; i++) csv->fields[i] = csv->bytes.data + csv->offsets[i];
-    csv->row = (su_csv_row){csv->row_line, unclosed ? 0 : csv->count, csv->fields, csv->lengths, unclosed};
+    csv->row = (su_csv_row){csv->row_line, csv->count, csv->fields, csv->lengths, NULL};
     csv->row_line = 0;
     *row = &csv->row;
     return SU_OK;

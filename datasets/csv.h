@@ -8,7 +8,6 @@
 #define SU_DATASETS_CSV_H
 
 #include "base/error.h"
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,16 +18,15 @@ typedef struct {
     int count;
     const char *const *fields; /* NUL-terminated; a NUL within a field makes strlen shorter than its length */
     const size_t *lengths;
-    bool unclosed; /* the last row opens a quote that the file never closes: no fields, the rest was not read
-                    */
+    const char *broken; /* not NULL: why this row has no fields; the lines after its first are read as rows */
 } su_csv_row;
 
 typedef struct su_csv su_csv;
 
 su_status su_csv_open(const char *path, su_csv **csv, su_error *err); /* SU_EFORMAT: UTF-16 */
 void su_csv_close(su_csv *csv);
-/* *row: valid until the next call; NULL after the last. SU_ELIMIT: above SU_CSV_ROW_MAX, mostly an unclosed
- * quote. */
+/* *row: valid until the next call; NULL after the last. A row above SU_CSV_ROW_MAX, and one that opens a
+ * quote that the file never closes, is broken; SU_ELIMIT after a hundred of them. */
 su_status su_csv_next(su_csv *csv, const su_csv_row **row, su_error *err);
 void su_csv_rewind(su_csv *csv);                     /* to the first row */
 void su_csv_sha256(const su_csv *csv, char hex[65]); /* of the file */

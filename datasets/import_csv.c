@@ -115,7 +115,7 @@ static su_status read_header(csv_source *c, su_error *err)
     const su_csv_row *row = NULL;
     su_status s = su_csv_next(c->csv, &row, err);
     if (s) return s;
-    if (!row || row->unclosed)
+    if (!row || row->broken)
         return su_fail(err, SU_EFORMAT, "%s: there is no first row that names columns", c->path);
     c->header = su_calloc((size_t)row->count, sizeof *c->header);
     if (!c->header) return su_fail(err, SU_ENOMEM, "%s: no memory for its columns", c->path);
@@ -174,9 +174,8 @@ static su_status take_row(csv_source *c, const su_csv_row *row, su_error *err)
     snprintf(c->id_text, sizeof c->id_text, "line:%lld", (long long)row->line);
     for (int k = 0; k < c->streams; k++) c->files[k] = "";
     c->item = (su_import_item){c->id_text, "", "", "", "", "", c->files, row->line, NULL, NULL};
-    if (row->unclosed) {
-        snprintf(c->detail, sizeof c->detail,
-                 "a quote that is never closed: nothing was read from here to the end");
+    if (row->broken) {
+        snprintf(c->detail, sizeof c->detail, "%s", row->broken);
         refuse(c, "bad-row");
         return SU_OK;
     }

@@ -281,11 +281,11 @@ class BadItems(Case):
         self.assertIn("missing-file 1", said)
         self.assertEqual(sorted(os.listdir(self.folder)), ["a.jpg", "x.csv"])
 
-    def test_an_unclosed_quote_does_not_lose_the_rows_before(self):
+    def test_an_unclosed_quote_costs_one_row(self):
         self.write("a.jpg", encoded(picture(1)))
         self.write("x.csv", 'image,text\na.jpg,one\na.jpg,"two\na.jpg,three\n')
         self.suture("data", "import", "csv", "x.csv", "--out", "d", "--size", "32")
-        self.assertEqual(len(self.lines("d/records.jsonl")), 1)
+        self.assertEqual([r["text"] for r in self.lines("d/records.jsonl")], ["one", "three"])
         self.assertEqual([(s["line"], s["reason"]) for s in self.lines("d/skipped.jsonl")], [(3, "bad-row")])
 
     def test_no_csv_and_no_rows_say_so(self):
