@@ -26,6 +26,7 @@
 #include <string.h>
 
 enum { BLOCK = 256, SHARD_BYTES = 128 << 20, SHARD_SAMPLES_MIN = 16, SHARD_SAMPLES_MAX = 2048 };
+enum { RECORD_MAX = 8 << 20 }; /* bytes of one: as JSON up to six times as many, which a reader still takes */
 static const size_t LINES_MAX = (size_t)4 << 30; /* bytes of records in one part */
 
 typedef struct {
@@ -115,6 +116,13 @@ static su_status check_item(import_job *im, const su_import_item *item, entry *e
     }
     if ((field = invalid_field(item, source->image_streams))) {
         refuse(e, "invalid-utf8", field);
+        return SU_OK;
+    }
+    size_t bytes = strlen(item->text) + strlen(item->id) + strlen(item->group) + strlen(item->licence) +
+                   strlen(item->source);
+    for (int k = 0; k < source->image_streams; k++) bytes += strlen(item->files[k]);
+    if (bytes > RECORD_MAX) {
+        refuse(e, "too-long", "more than 8 MiB of text and names");
         return SU_OK;
     }
     if (su_text_blank(item->text)) {
