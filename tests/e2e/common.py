@@ -71,10 +71,14 @@ def encode(image, form="PNG", **options):
     return out.getvalue()
 
 
-def csv_bytes(rows, **options):
+def csv_text(rows, **options):
     out = io.StringIO()
     csv.writer(out, lineterminator="\n", **options).writerows(rows)
-    return out.getvalue().encode()
+    return out.getvalue()
+
+
+def csv_bytes(rows, **options):
+    return csv_text(rows, **options).encode()
 
 
 def caption(rng, length=7):

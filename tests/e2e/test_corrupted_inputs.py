@@ -14,7 +14,7 @@ import zlib
 
 import numpy
 
-from common import MORE, Case, caption, csv_bytes, encode, json_lines, main, picture, read, without_override, write
+from common import MORE, Case, caption, csv_bytes, csv_text, encode, json_lines, main, picture, without_override, write
 
 GOOD, UNSURE = "good", "unsure"
 
@@ -174,17 +174,10 @@ class Bad:
                      "=cmd()", "\\", '"', "a\u0301" * 500):
             self.row(good, text, GOOD)
 
-    def bytes(self, **options):
-        return csv_bytes([["image", "text"], *self.rows], **options)
-
 
 def encoded(rows):
     """What Python's surrogate escapes stand for is bytes that are no UTF-8."""
-    import csv
-    import io
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    return out.getvalue().encode("utf-8", "surrogateescape")
+    return csv_text(rows).encode("utf-8", "surrogateescape")
 
 
 class Corrupted(Case):
@@ -198,8 +191,8 @@ class Corrupted(Case):
         return ({r["line"]: r for r in json_lines(f"{self.out}/records.jsonl")},
                 {s["line"]: s for s in json_lines(f"{self.out}/skipped.jsonl")})
 
-    def table(self, name, content, **fates):
-        """A small CSV file; fates: line to reason."""
+    def table(self, name, content):
+        """Imports a small CSV file; 0.png to 8.png are there."""
         content = content if isinstance(content, bytes) else content.encode()
         for i in range(9):
             path = self.path(f"{i}.png")

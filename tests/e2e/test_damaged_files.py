@@ -46,11 +46,12 @@ def same_document(a, b):
 
 
 class Damage(Case):
+    made = False
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         make_source(cls.path("source"), 48)
-        cls.made = False
 
     def setUp(self):
         """Once: everything that the commands read, and what each says of it."""

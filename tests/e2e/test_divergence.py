@@ -4,7 +4,6 @@
 
 A learning rate of 10 with a weight decay of 10 multiplies every weight by -99 a step, so that float32 overflows within twenty.
 """
-import json
 import os
 import re
 

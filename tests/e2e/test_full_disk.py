@@ -11,7 +11,6 @@ import os
 import resource
 import shutil
 import subprocess
-import unittest
 
 from common import SMALL, Case, main, make_source, make_vocabulary, read, same_files, without_override, write
 from test_kill import whole

@@ -6,14 +6,13 @@ The truth: the query's embedding by `suture embed`, the index's own vectors, one
 float32, so two that differ by less than 1e-6 may change places; equal vectors must keep the order of their rows.
 """
 import json
-import os
 import random
 import shutil
 import struct
 
 import numpy
 
-from common import SMALL, WORDS, Case, caption, csv_bytes, encode, json_lines, main, picture, read, write
+from common import SMALL, Case, caption, csv_bytes, encode, json_lines, main, picture, read, write
 
 NEAR = 1e-6
 
