@@ -18,7 +18,7 @@ CHECK_UNUSED static char *run_dataset(int count)
                                          "mri of the heart",        "mass right upper lobe",
                                          "left lung with nodule",   "no mass and no nodule"};
     static packed_sample samples[RUN_SAMPLES];
-    static char names[RUN_SAMPLES][8];
+    static char names[RUN_SAMPLES][16];
     assert_true(count <= RUN_SAMPLES);
     for (int i = 0; i < count; i++) {
         snprintf(names[i], sizeof names[i], "s%02d", i);
