@@ -5,6 +5,7 @@
 The truth is an uninterrupted run. Moments are drawn from a seed over the time that such a run took; some kills wait for a file
 that only the last phase makes. After every kill, what lies under a final name must be whole.
 """
+import fcntl
 import json
 import os
 import random
@@ -117,6 +118,17 @@ class KilledImport(Kill):
         self.assertIn("nothing to do", second.stderr)
         self.assertEqual(before, {name: os.stat(self.path("twice", name)).st_mtime_ns for name in os.listdir(self.path("twice"))})
         self.refused(*words, "--grey", names="twice", code=2)  # another import is not this one
+
+
+    def test_an_import_that_another_process_is_writing_is_left_alone(self):
+        os.mkdir(self.path("busy.partial"))
+        lock = os.open(self.path("busy.partial"), os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = ("data", "import", "csv", self.path("source/pairs.csv"), "--out", self.path("busy"), "--size", 32)
+        self.refused(*words, names="another process")
+        self.assertEqual(os.listdir(self.path("busy.partial")), [])
+        os.close(lock)
+        self.suture(*words)
 
 
 class KilledTraining(Kill):
