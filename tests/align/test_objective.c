@@ -87,6 +87,7 @@ static void every_gradient_equals_differences_with_dropout_in_pieces(void **stat
             t->width = 12;
             t->heads = 2 + m;
             t->mlp = 10;
+            t->depth = 1;
             t->dropout = 0.1;
             t->attention_dropout = 0.1;
             t->drop_path = 0.2;
@@ -120,8 +121,10 @@ static void every_gradient_equals_differences_with_dropout_in_pieces(void **stat
             difference context = {m, step, &batch, &o, i, x};
             moved_loss(&context);
             double *gradient = gradient_values(&m->params, i);
-            check_gradient(m->params.items[i].name, moved_loss, &context, x, gradient,
-                           m->params.items[i].count, su_tolerance("align.difference"));
+            int64_t n = m->params.items[i].count, some = n < 12 ? n : 12,
+                    first = n > some ? i * 37 % (n - some) : 0;
+            check_gradient(m->params.items[i].name, moved_loss, &context, x + first, gradient + first, some,
+                           su_tolerance("align.difference"));
             moved_loss(&context);
         }
         su_step_free(step);
