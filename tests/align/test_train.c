@@ -168,25 +168,39 @@ static void the_saved_model_is_the_best_epochs(void **state)
     check_free_all();
 }
 
-static void a_learned_temperature_moves_and_stays_above_a_hundredth(void **state)
+/* The smallest and the largest tau of a run's log. */
+static void tau_range(const char *run, double *least, double *most)
+{
+    size_t n = 0;
+    const char *tau = run_file(run, "log.jsonl", &n);
+    *least = 1, *most = 0;
+    while ((tau = strstr(tau, "\"tau\":"))) {
+        double x = strtod(tau += 6, NULL);
+        *least = fmin(*least, x);
+        *most = fmax(*most, x);
+    }
+}
+
+static void a_learned_temperature_moves_at_its_own_rate_and_stays_above_a_hundredth(void **state)
 {
     (void)state;
     char *data = run_dataset(RUN_SAMPLES);
-    su_train_config c = run_config(4);
+    su_train_config c = run_config(2);
     su_error err = {0};
+    double least, most;
     ok(su_config_objective("clip-lt", &c.objective, &err), &err);
-    c.objective.temperature = 0.0101;
-    c.objective.temperature_lr = 0.5;
-    ok(run_train(data, at("temperature"), &c, 1, false, NULL, NULL, &err), &err);
-    size_t n = 0;
-    const char *log = run_file(at("temperature"), "log.jsonl", &n), *tau = log;
-    double least = 1, most = 0;
-    while ((tau = strstr(tau, "\"tau\":"))) {
-        double x = strtod(tau += 6, NULL);
-        least = fmin(least, x);
-        most = fmax(most, x);
-    }
-    assert_true(least >= 0.01 * (1 - 1e-6) && most > least);
+    c.objective.temperature_lr = 0.1;
+    ok(run_train(data, at("fast"), &c, 1, false, NULL, NULL, &err), &err);
+    tau_range(at("fast"), &least, &most);
+    assert_true(most > least * 1.1);
+    c.objective.temperature_lr = 1e-7;
+    ok(run_train(data, at("slow"), &c, 1, false, NULL, NULL, &err), &err);
+    tau_range(at("slow"), &least, &most);
+    assert_true(fabs(least - 0.07) < 1e-6 && fabs(most - 0.07) < 1e-6);
+    c.objective.temperature = 0.005; /* too sharp to begin with */
+    ok(run_train(data, at("sharp"), &c, 1, false, NULL, NULL, &err), &err);
+    tau_range(at("sharp"), &least, &most);
+    assert_true(fabs(least - 0.01) < 1e-8 && fabs(most - 0.01) < 1e-8);
     packed_remove(data);
     check_free_all();
 }
@@ -276,7 +290,7 @@ int main(void)
         cmocka_unit_test(twenty_adamw_steps_equal_pytorch),
         cmocka_unit_test(any_number_of_threads_trains_the_same_bits),
         cmocka_unit_test(the_saved_model_is_the_best_epochs),
-        cmocka_unit_test(a_learned_temperature_moves_and_stays_above_a_hundredth),
+        cmocka_unit_test(a_learned_temperature_moves_at_its_own_rate_and_stays_above_a_hundredth),
         cmocka_unit_test(a_frozen_tower_keeps_its_weights),
         cmocka_unit_test(a_loss_that_is_not_finite_names_step_and_samples),
         cmocka_unit_test(what_cannot_be_trained_is_refused_with_its_remedy),
