@@ -3,7 +3,7 @@
 #define SU_DATASETS_AUGMENT_H
 
 #include "base/rng.h"
-#include "datasets/resize.h"
+#include "base/resize.h"
 #include <stdbool.h>
 
 /* All off when .on is false. A value of 1 for min_area or max_aspect, and of 0 for the others, switches that

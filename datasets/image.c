@@ -2,18 +2,12 @@
 #include "datasets/image.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/resize.h"
 #include "datasets/codec.h"
-#include "datasets/resize.h"
+
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
-
-void su_image_free(su_image *image)
-{
-    if (!image) return;
-    su_free(image->pixels);
-    *image = (su_image){0};
-}
 
 su_status su_image_check_size(uint64_t width, uint64_t height, const char *name, su_error *err)
 {

@@ -7,17 +7,12 @@
 #define SU_DATASETS_IMAGE_H
 
 #include "base/error.h"
+#include "base/image.h"
 #include "datasets/dataset.h"
 #include <stddef.h>
 #include <stdint.h>
 
 enum { SU_IMAGE_MAX_PIXELS = 64 << 20, SU_IMAGE_MAX_BYTES = 256 << 20 }; /* a picture's, and a file's */
-
-/* pixels [height, width, channels], channels 1 (grey) or 3 (RGB); owned: su_image_free. */
-typedef struct {
-    int32_t width, height, channels;
-    uint8_t *pixels;
-} su_image;
 
 /* JPEG (baseline, extended, progressive, arithmetic; 8 bits; grey, YCbCr, RGB; CMYK and YCCK as Adobe writes
  * them, that is inverted, to RGB) and PNG (every kind; 16 bits are rounded to 8; alpha and transparent
@@ -32,7 +27,6 @@ su_status su_image_decode_file(const char *path, su_image *image, su_error *err)
 /* The same from memory; name is used in messages. */
 su_status su_image_decode(const uint8_t *data, size_t length, const char *name, su_image *image,
                           su_error *err);
-void su_image_free(su_image *image); /* leaves an empty image; NULL accepted */
 
 /* The stored square: out [size, size, channels], all of it written.
  *   pad:  the whole image, its longer side made `size`, centred on black. Equal to Pillow's ImageOps.pad.

@@ -11,7 +11,7 @@
 #include "datasets/loader.h"
 #include "base/memory.h"
 #include "datasets/image.h"
-#include "datasets/resize.h"
+#include "base/resize.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>

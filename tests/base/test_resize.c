@@ -1,5 +1,5 @@
 /* The kernels are static, so that their source is included here. */
-#include "datasets/resize.c"
+#include "base/resize.c"
 #include "tests/datasets/picture.h"
 #include "tests/tolerance.h"
 

@@ -7,7 +7,7 @@
  *   rows [R][x][c]  --turn-->  [x][R c lanes]  --blend-->  [x'][R c lanes]  --turn back-->  rows [R][x'][c]
  *
  * R * c is 32 or 63, so that the turned block stays in the first-level cache. */
-#include "datasets/resize.h"
+#include "base/resize.h"
 #include "base/memory.h"
 #include <math.h>
 #include <stdbool.h>

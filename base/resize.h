@@ -7,8 +7,8 @@
  *   w(t)   = cubic convolution, a = -0.5, zero from |t| = 2 [Keys 1981]
  *
  * Weights are rounded to 22 fractional bits; rows are resampled first and rounded to 8 bits, then columns. */
-#ifndef SU_DATASETS_RESIZE_H
-#define SU_DATASETS_RESIZE_H
+#ifndef SU_BASE_RESIZE_H
+#define SU_BASE_RESIZE_H
 
 #include "base/error.h"
 #include <stdint.h>
