@@ -18,6 +18,8 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"image.jpeg", 1},         /* absolute, levels: another libjpeg-turbo may round otherwise */
         {"image.png", 0},          /* absolute, levels */
         {"image.resize", 0},       /* absolute, levels: bit for bit Pillow's */
+        {"dicom.render", 0.5 + 1e-9}, /* absolute, levels: the formula's value, rounded once */
+        {"dicom.render.colour", 0.5 + 1e-4}, /* the same where the matrix is applied in float */
         {"nn.f64", 1e-12},       /* float64 device against plain loops in double */
         {"nn.f32", 2e-6},        /* float32 device against the same loops: some rounding steps of 6e-8 */
         {"nn.f32.one", 1e-6},    /* one float32 value against its own size */
