@@ -235,13 +235,16 @@ su_status su_model_open(const char *folder, su_device *device, bool training, su
 su_status su_model_check_dataset(const su_model *m, const su_dataset *ds, su_error *err)
 {
     const su_image_recipe *a = &m->config.recipe, *b = su_dataset_recipe(ds);
-    if (a->size && (a->size != b->size || a->channels != b->channels || a->crop != b->crop))
+    bool pixels_fit = a->size == b->size && a->channels == b->channels;
+    if (a->size && !(m->any_recipe && pixels_fit) && !su_image_recipe_equal(a, b)) {
+        char packed[128], trained[128];
+        su_image_recipe_text(b, packed);
+        su_image_recipe_text(a, trained);
         return su_fail(err, SU_EMISMATCH,
-                       "%s was packed as %d px, %d channel(s), %s; the model was trained on %d px, %d "
-                       "channel(s), %s: import the "
-                       "dataset again with the model's recipe",
-                       su_dataset_folder(ds), b->size, b->channels, b->crop ? "crop" : "pad", a->size,
-                       a->channels, a->crop ? "crop" : "pad");
+                       "%s was packed as %s; the model was trained on %s: import the dataset again with the "
+                       "model's recipe%s",
+                       su_dataset_folder(ds), packed, trained, pixels_fit ? " (or --force-recipe)" : "");
+    }
     for (int i = 0; i < m->config.streams; i++) {
         bool found = false;
         for (int j = 0; j < su_dataset_streams(ds); j++)

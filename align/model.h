@@ -29,6 +29,7 @@ typedef struct {
     int64_t logit_scale;
     su_wordpiece *tokenizer; /* owned; NULL without a text stream */
     char sha256[65];         /* of model.safetensors, when opened from a folder */
+    bool any_recipe;         /* false; a caller sets it to take datasets of another recipe, of the same size */
     /* buffers */
     void *arena_memory;
     int32_t planned; /* samples a call; 0: not planned */

@@ -4,10 +4,12 @@
 
 #include <stdint.h>
 
-/* pixels [height, width, channels], channels 1 (grey) or 3 (RGB); owned: su_image_free. */
+/* pixels [height, width, channels], channels 1 (grey) or 3 (RGB); owned: su_image_free.
+ * spacing: millimetres between rows, and between columns; 0 when unknown. */
 typedef struct {
     int32_t width, height, channels;
     uint8_t *pixels;
+    double spacing[2];
 } su_image;
 
 void su_image_free(su_image *image); /* leaves an empty image; NULL accepted */

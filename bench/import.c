@@ -35,7 +35,7 @@ static su_status pass(const char *list, size_t length, const su_image_recipe *re
         if (!newline) newline = end;
         su_image image = {0};
         snprintf(path, sizeof path, "%.*s", (int)(newline - p), p);
-        status = su_image_decode_file(path, &image, err);
+        status = su_image_load(path, recipe, &image, err);
         if (!status) status = su_image_to_recipe(&image, recipe, to, err);
         su_image_free(&image);
         p = newline + 1;

@@ -48,9 +48,14 @@ static void print_info(const json_t *info)
     printf("size        %.1f MB\n", (double)integer(info, "bytes") / 1e6);
     printf("streams    ");
     json_array_foreach(json_object_get(info, "streams"), i, value) printf(" %s", json_string_value(value));
-    printf("\nimages      %lld x %lld x %lld, %s\n", (long long)integer(recipe, "size"),
-           (long long)integer(recipe, "size"), (long long)integer(recipe, "channels"),
-           !strcmp(string(recipe, "fit"), "crop") ? "cropped to a square" : "padded to a square");
+    printf("\nimages      %lld x %lld x %lld, ", (long long)integer(recipe, "size"),
+           (long long)integer(recipe, "size"), (long long)integer(recipe, "channels"));
+    if (json_object_get(recipe, "spacing"))
+        printf("%g mm a pixel", json_real_value(json_object_get(recipe, "spacing")));
+    else
+        printf("%s to a square", !strcmp(string(recipe, "fit"), "crop") ? "cropped" : "padded");
+    printf("; DICOM by %s\n",
+           json_object_get(recipe, "dicom") ? string(recipe, "dicom") : "dicom-standard/1");
     printf("words       %lld to %lld a text, median %lld, 5 %% below %lld, 5 %% above %lld\n",
            (long long)integer(words, "min"), (long long)integer(words, "max"),
            (long long)integer(words, "p50"), (long long)integer(words, "p5"),
@@ -132,7 +137,8 @@ static su_status read_import_options(const char *by_group, const char *by_source
     if (!out_path) return su_fail(err, SU_EINVAL, "--out DS is needed: the folder to make");
     if (strcmp(fit, "pad") != 0 && strcmp(fit, "crop") != 0)
         return su_fail(err, SU_EINVAL, "--fit is pad or crop, not '%s'", fit);
-    o->recipe = (su_image_recipe){(int32_t)size, grey ? 1 : 3, !strcmp(fit, "crop")};
+    o->recipe =
+        (su_image_recipe){.size = (int32_t)size, .channels = grey ? 1 : 3, .crop = !strcmp(fit, "crop")};
     if (split_by && strcmp(split_by, by_group) != 0 && strcmp(split_by, by_source) != 0)
         return su_fail(err, SU_EINVAL, "--split is %s or %s, not '%s'", by_group, by_source, split_by);
     o->split_by_group = split_by && !strcmp(split_by, by_group);

@@ -81,6 +81,7 @@ int su_cmd_embed(int argc, char **argv)
     const char *run = NULL, *data = NULL, *split = "val", *text = NULL, *out = NULL, *device_name = "cpu";
     su_option_list images = {0};
     int64_t threads = 0;
+    bool any_recipe = false;
     const su_option options[] = {{.name = "model",
                                   .kind = SU_OPT_STRING,
                                   .value = &run,
@@ -111,6 +112,10 @@ int su_cmd_embed(int argc, char **argv)
                                   .value = &out,
                                   .argument = "EMB.safetensors",
                                   .help = "where to write (required): a [rows, width] F32 tensor a stream"},
+                                 {.name = "force-recipe",
+                                  .kind = SU_OPT_FLAG,
+                                  .value = &any_recipe,
+                                  .help = "take a dataset whose pictures were made by another recipe"},
                                  {.name = "device",
                                   .kind = SU_OPT_STRING,
                                   .value = &device_name,
@@ -152,6 +157,7 @@ int su_cmd_embed(int argc, char **argv)
     if (!st && (data != NULL) + (images.count > 0) + (text != NULL) != 1)
         st = su_fail(&err, SU_EINVAL, "give one of --data DS, --images FILE... and --text FILE");
     if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &m, &err);
+    if (!st) m->any_recipe = any_recipe;
     if (!st && data) {
         int64_t *items = NULL, rows = 0;
         float *z[SU_MAX_STREAMS] = {NULL};

@@ -12,6 +12,7 @@ int su_cmd_eval_align(int argc, char **argv)
 {
     const char *run = NULL, *data = NULL, *split = "val", *device_name = "cpu";
     int64_t draws = 1000, seed = 0, threads = 0;
+    bool any_recipe = false;
     const su_option options[] = {{.name = "model",
                                   .kind = SU_OPT_STRING,
                                   .value = &run,
@@ -41,6 +42,10 @@ int su_cmd_eval_align(int argc, char **argv)
                                   .high = 9e15,
                                   .argument = "N",
                                   .help = "of the bootstrap"},
+                                 {.name = "force-recipe",
+                                  .kind = SU_OPT_FLAG,
+                                  .value = &any_recipe,
+                                  .help = "take a dataset whose pictures were made by another recipe"},
                                  {.name = "device",
                                   .kind = SU_OPT_STRING,
                                   .value = &device_name,
@@ -77,6 +82,7 @@ int su_cmd_eval_align(int argc, char **argv)
         run && data ? SU_OK : su_fail(&err, SU_EINVAL, "%s is missing", run ? "--data DS" : "--model RUN");
     if (!st) st = su_dataset_open(data, &ds, &err);
     if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &model, &err);
+    if (!st) model->any_recipe = any_recipe;
     if (!st) st = su_cli_evaluate(model, ds, split, (int32_t)draws, (uint64_t)seed, line, &doc, &err);
     const char *json = su_option_json();
     if (!st && json) st = su_report_write(doc, json, &err);

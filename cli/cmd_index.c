@@ -14,6 +14,7 @@ int su_cmd_index(int argc, char **argv)
     const char *run = NULL, *out = NULL, *split = NULL, *device_name = "cpu";
     su_option_list data = {0};
     int64_t threads = 0, rows = 0;
+    bool any_recipe = false;
     const su_option options[] = {{.name = "model",
                                   .kind = SU_OPT_STRING,
                                   .value = &run,
@@ -34,6 +35,10 @@ int su_cmd_index(int argc, char **argv)
                                   .value = &out,
                                   .argument = "IDX",
                                   .help = "folder of the index (required)"},
+                                 {.name = "force-recipe",
+                                  .kind = SU_OPT_FLAG,
+                                  .value = &any_recipe,
+                                  .help = "take a dataset whose pictures were made by another recipe"},
                                  {.name = "device",
                                   .kind = SU_OPT_STRING,
                                   .value = &device_name,
@@ -69,6 +74,7 @@ int su_cmd_index(int argc, char **argv)
                                                       : !out ? "--out IDX"
                                                              : "--data DS");
     if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &model, &err);
+    if (!st) model->any_recipe = any_recipe;
     if (!st) st = su_index_build(model, run, data.items, data.count, split, out, &rows, &err);
     json_t *doc = st ? NULL
                      : json_pack("{s:s,s:s,s:I,s:i}", "schema", "suture.index.build/1", "index", out, "rows",

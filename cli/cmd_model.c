@@ -96,9 +96,11 @@ static void print_model(const char *folder, const su_model *m, const json_t *doc
                t->kind == SU_TOWER_VIT ? "ViT" : "BERT", t->width, t->depth, t->heads, t->mlp, input,
                t->pooling == SU_POOLING_CLS ? "class token" : "mean");
     }
-    if (c->recipe.size)
-        printf("\n  image recipe: %d px, %d channel(s), %s\n", c->recipe.size, c->recipe.channels,
-               c->recipe.crop ? "centre crop" : "padded to a square");
+    if (c->recipe.size) {
+        char recipe[128];
+        su_image_recipe_text(&c->recipe, recipe);
+        printf("\n  image recipe: %s\n", recipe);
+    }
     if (m->tokenizer)
         printf("  vocabulary: %d tokens, sha256 %.16s...\n", su_wordpiece_size(m->tokenizer),
                su_wordpiece_sha256(m->tokenizer));

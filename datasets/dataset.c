@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/safetensors.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,24 +43,57 @@ struct su_dataset {
 
 static const char resample_name[] = "bicubic-antialias/1";
 
+static const char standard_dicom[] = "dicom-standard/1";
+
 json_t *su_image_recipe_json(const su_image_recipe *r)
 {
-    return json_pack("{s:i,s:i,s:s,s:s}", "size", (int)r->size, "channels", (int)r->channels, "fit",
-                     r->crop ? "crop" : "pad", "resample", resample_name);
+    json_t *o =
+        json_pack("{s:i,s:i,s:s,s:s,s:s}", "size", (int)r->size, "channels", (int)r->channels, "fit",
+                  r->crop ? "crop" : "pad", "resample", resample_name, "dicom", su_image_recipe_dicom(r));
+    if (o && r->spacing > 0 && json_object_set_new(o, "spacing", json_real(r->spacing))) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+const char *su_image_recipe_dicom(const su_image_recipe *r)
+{
+    return r->dicom[0] ? r->dicom : standard_dicom;
+}
+
+void su_image_recipe_text(const su_image_recipe *r, char text[128])
+{
+    char place[40];
+    if (r->spacing > 0)
+        snprintf(place, sizeof place, "%g mm a pixel", r->spacing);
+    else
+        snprintf(place, sizeof place, "%s", r->crop ? "cropped" : "padded");
+    snprintf(text, 128, "%d px, %d channel%s, %s, DICOM by %s", r->size, r->channels,
+             r->channels == 1 ? "" : "s", place, su_image_recipe_dicom(r));
+}
+
+bool su_image_recipe_equal(const su_image_recipe *a, const su_image_recipe *b)
+{
+    return a->size == b->size && a->channels == b->channels && a->crop == b->crop &&
+           a->spacing == b->spacing && !strcmp(su_image_recipe_dicom(a), su_image_recipe_dicom(b));
 }
 
 su_status su_image_recipe_parse(const json_t *o, const char *where, su_image_recipe *r, su_error *err)
 {
-    static const char *const known[] = {"size", "channels", "fit", "resample", NULL};
+    static const char *const known[] = {"size", "channels", "fit", "resample", "dicom", "spacing", NULL};
     int64_t size = 0, channels = 0;
-    const char *fit = NULL, *resample = NULL;
+    const char *fit = NULL, *resample = NULL, *dicom = NULL;
+    double spacing = 0;
     su_status s = SU_OK;
     if (!json_is_object(o)) return su_fail(err, SU_EFORMAT, "%s: the image recipe is not an object", where);
     if ((s = su_json_only(o, known, where, err)) ||
         (s = su_json_int(o, "size", where, 32, 1024, &size, err)) ||
         (s = su_json_int(o, "channels", where, 1, 3, &channels, err)) ||
         (s = su_json_string(o, "fit", where, &fit, err)) ||
-        (s = su_json_string(o, "resample", where, &resample, err)))
+        (s = su_json_string(o, "resample", where, &resample, err)) ||
+        (s = su_json_string_or(o, "dicom", where, standard_dicom, &dicom, err)) ||
+        (s = su_json_number_or(o, "spacing", where, 0, &spacing, err)))
         return s;
     if (channels == 2) return su_fail(err, SU_EFORMAT, "%s: recipe channels is 2, not 1 or 3", where);
     if (strcmp(fit, "pad") != 0 && strcmp(fit, "crop") != 0)
@@ -67,7 +101,15 @@ su_status su_image_recipe_parse(const json_t *o, const char *where, su_image_rec
     if (strcmp(resample, resample_name) != 0)
         return su_fail(err, SU_EUNSUPPORTED, "%s: recipe resample is '%s'; this version knows '%s'", where,
                        resample, resample_name);
-    *r = (su_image_recipe){(int32_t)size, (int32_t)channels, !strcmp(fit, "crop")};
+    if (!dicom[0] || strlen(dicom) >= SU_DICOM_RECIPE_MAX)
+        return su_fail(err, SU_EFORMAT, "%s: recipe dicom is '%.80s', not a name of a recipe", where, dicom);
+    if (json_object_get(o, "spacing") && !(spacing > 0 && spacing < 1e6))
+        return su_fail(err, SU_EFORMAT, "%s: recipe spacing is %g, not a distance in mm", where, spacing);
+    *r = (su_image_recipe){.size = (int32_t)size,
+                           .channels = (int32_t)channels,
+                           .crop = !strcmp(fit, "crop"),
+                           .spacing = spacing};
+    snprintf(r->dicom, sizeof r->dicom, "%s", dicom);
     return SU_OK;
 }
 

@@ -16,16 +16,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { SU_DICOM_RECIPE_MAX = 32 };
+
 /* How an image became a stored square; travels with every model trained on it. */
 typedef struct {
     int32_t size;     /* side of the stored square, pixels: 32..1024 */
     int32_t channels; /* 3 (RGB) or 1 (grey) */
-    bool crop;     /* false: the whole image, padded with black to a square; true: centre crop to a square */
+    bool crop;      /* false: the whole image, padded with black to a square; true: centre crop to a square */
+    double spacing; /* mm: a stored pixel shows so much, neither fitted nor cropped to size; 0: fitted */
+    char dicom[SU_DICOM_RECIPE_MAX]; /* how DICOM files were rendered, "ct-lung/1"; "": "dicom-standard/1" */
 } su_image_recipe; /* always: antialiased bicubic (a = -0.5, support scaled by the reduction), 8 bits */
 
-/* {"size":224,"channels":3,"fit":"pad"|"crop","resample":"bicubic-antialias/1"}; new reference, NULL without
- * memory. */
+/* {"size":224,"channels":3,"fit":"pad"|"crop","resample":"bicubic-antialias/1","dicom":"dicom-standard/1"},
+ * and "spacing" where there is one; new reference, NULL without memory. Without "dicom" the standard one is
+ * meant. */
 json_t *su_image_recipe_json(const su_image_recipe *r);
+const char *su_image_recipe_dicom(const su_image_recipe *r); /* never "" */
+/* In words, for messages: "224 px, 3 channels, padded, DICOM by dicom-standard/1". */
+void su_image_recipe_text(const su_image_recipe *r, char text[128]);
+bool su_image_recipe_equal(const su_image_recipe *a, const su_image_recipe *b);
 su_status su_image_recipe_parse(const json_t *o, const char *where, su_image_recipe *r, su_error *err);
 
 typedef struct {

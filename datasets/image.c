@@ -4,8 +4,8 @@
 #include "base/memory.h"
 #include "base/resize.h"
 #include "datasets/codec.h"
-
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -62,20 +62,46 @@ su_status su_image_decode(const uint8_t *data, size_t length, const char *name, 
     return su_fail(err, SU_EFORMAT, "%s: %s; JPEG and PNG are read", name, other_format(data, length));
 }
 
-su_status su_image_decode_file(const char *path, su_image *image, su_error *err)
+/* What a file begins with, enough to tell DICOM's preamble. */
+static size_t begins_with(const char *path, uint8_t head[132])
+{
+    FILE *f = fopen(path, "rb");
+    const size_t got = f ? fread(head, 1, 132, f) : 0;
+    if (f) (void)fclose(f);
+    return got;
+}
+
+su_status su_image_load(const char *path, const su_image_recipe *recipe, su_image *image, su_error *err)
 {
     char *data;
     size_t length;
     struct stat s;
+    uint8_t head[132];
     *image = (su_image){0};
     /* Opening a pipe would wait for its writer, and a terminal for its user. */
     if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode))
         return su_fail(err, SU_EIO, "%s: is a device, pipe or socket, not a file", path);
+    if (begins_with(path, head) == sizeof head && memcmp(head + 128, "DICM", 4) == 0)
+        return su_image_load_dicom(path, recipe, image, err);
     su_status status = su_file_read(path, SU_IMAGE_MAX_BYTES, &data, &length, err);
     if (status) return status;
     status = su_image_decode((const uint8_t *)data, length, path, image, err);
     su_free(data);
     return status;
+}
+
+/* A length of n pixels, `spacing` mm apart, on a square of `size` pixels of `wanted` mm: where it begins
+ * there and how many it takes, and which part of it, from..to, that shows. Whole pixels: less than one is cut
+ * off for it. */
+static void place_length(int32_t n, double spacing, double wanted, int32_t size, float *from, float *to,
+                         int32_t *at, int32_t *count)
+{
+    const double fits = floor(n * spacing / wanted + 1e-6);
+    *count = fits > size ? size : fits < 1 ? 1 : (int32_t)fits;
+    const double shown = fmin(*count * wanted / spacing, n);
+    *from = (float)((n - shown) / 2);
+    *to = fminf((float)((n + shown) / 2), (float)n);
+    *at = (size - *count) / 2;
 }
 
 static void grey_from_rgb(const uint8_t *in, uint8_t *out, int64_t n)
@@ -119,7 +145,17 @@ su_status su_image_to_recipe(const su_image *in, const su_image_recipe *recipe, 
                        channels);
     su_box box;
     int32_t x, y, width, height;
-    place(in, recipe, &box, &x, &y, &width, &height);
+    if (recipe->spacing > 0) {
+        const double *mm = in->spacing;
+        if (!(mm[0] > 0 && mm[1] > 0))
+            return su_fail(err, SU_EUNSUPPORTED,
+                           "its physical spacing is not known, and the recipe wants %g mm a pixel",
+                           recipe->spacing);
+        place_length(in->width, mm[1], recipe->spacing, size, &box.x0, &box.x1, &x, &width);
+        place_length(in->height, mm[0], recipe->spacing, size, &box.y0, &box.y1, &y, &height);
+    } else {
+        place(in, recipe, &box, &x, &y, &width, &height);
+    }
 
     /* Grey pictures are resampled as grey, whatever is stored; colour ones become grey before. */
     const int32_t worked = in->channels < channels ? in->channels : channels;

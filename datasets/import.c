@@ -230,7 +230,7 @@ static void import_image(import_job *im, entry *e, int stream, int64_t slot)
     uint8_t *pixels = im->pixels[stream] + (size_t)slot * im->image_bytes;
     char *path = su_path_join(source->folder, file_of(e, source->streams[stream]));
     su_image image = {0};
-    su_status s = path ? su_image_decode_file(path, &image, &e->error) : no_memory(&e->error);
+    su_status s = path ? su_image_load(path, recipe, &image, &e->error) : no_memory(&e->error);
     if (!s) s = su_image_to_recipe(&image, recipe, pixels, &e->error);
     if (s) {
         e->reason = reason_of(s);

@@ -374,7 +374,7 @@ su_status su_image_prepare(const char *path, const su_image_recipe *recipe, int3
                            su_error *err)
 {
     su_image image;
-    su_status status = su_image_decode_file(path, &image, err);
+    su_status status = su_image_load(path, recipe, &image, err);
     if (status) return status;
     const int64_t stride = (int64_t)recipe->size * recipe->channels;
     uint8_t *square = su_alloc((size_t)recipe->size, (size_t)stride);

@@ -23,7 +23,7 @@ su_patch su_patch_stored(const uint8_t *square, const su_image_recipe *recipe, i
 {
     const int32_t size = recipe->size;
     su_patch p = {square, size, size, recipe->channels, (int64_t)size * recipe->channels};
-    if (recipe->crop) return p;
+    if (recipe->crop || recipe->spacing > 0) return p;
     if (width > height) p.height = (int32_t)fmax(1, rint((double)height / width * size));
     if (height > width) p.width = (int32_t)fmax(1, rint((double)width / height * size));
     p.pixels += (size - p.height) / 2 * p.stride + (size - p.width) / 2 * p.channels;

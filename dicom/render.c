@@ -417,7 +417,7 @@ su_status su_dicom_render(const su_dicom_frame *f, const su_dicom_display *d, co
     if (st)
         su_free(pixels);
     else
-        *out = (su_image){f->columns, f->rows, channels, pixels};
+        *out = (su_image){.width = f->columns, .height = f->rows, .channels = channels, .pixels = pixels};
     return st;
 }
 
@@ -434,7 +434,8 @@ su_status su_dicom_respace(su_image *image, const double spacing[2], double size
         return su_fail(err, SU_ELIMIT, "%d x %d pixels of %g x %g mm would be %g x %g pixels of %g mm",
                        image->width, image->height, spacing[1], spacing[0], width, height, size);
     const int32_t channels = image->channels, w = (int32_t)width, h = (int32_t)height;
-    su_image made = {w, h, channels, su_alloc((size_t)w * (size_t)h, (size_t)channels)};
+    su_image made = {.width = w, .height = h, .channels = channels, .spacing = {size, size}};
+    made.pixels = su_alloc((size_t)w * (size_t)h, (size_t)channels);
     if (!made.pixels) return su_fail(err, SU_ENOMEM, "no memory for %d x %d pixels", w, h);
     const su_raster from = {image->pixels, image->width, image->height, channels,
                             (int64_t)image->width * channels};

@@ -132,6 +132,15 @@ static void other_resample(json_t *m)
 {
     json_object_set_new(json_object_get(m, "recipe"), "resample", json_string("nearest/1"));
 }
+static void long_dicom_recipe(json_t *m)
+{
+    json_object_set_new(json_object_get(m, "recipe"), "dicom",
+                        json_string("a-name-that-is-longer-than-a-recipe's/1"));
+}
+static void negative_spacing(json_t *m)
+{
+    json_object_set_new(json_object_get(m, "recipe"), "spacing", json_real(-1));
+}
 static void unknown_recipe_key(json_t *m)
 {
     json_object_set_new(json_object_get(m, "recipe"), "colour", json_string("red"));
@@ -172,6 +181,8 @@ static void refuses_a_manifest_that_does_not_fit(void **state)
     expect_refusal(bad_size, SU_EFORMAT, "size");
     expect_refusal(two_channels, SU_EFORMAT, "channels");
     expect_refusal(other_resample, SU_EUNSUPPORTED, "nearest/1");
+    expect_refusal(long_dicom_recipe, SU_EFORMAT, "dicom");
+    expect_refusal(negative_spacing, SU_EFORMAT, "spacing");
     expect_refusal(unknown_recipe_key, SU_EINVAL, "colour");
     expect_refusal(shard_too_long, SU_EMISMATCH, "image-00000.safetensors");
     expect_refusal(shard_gone, SU_EFORMAT, "2 of 5");
@@ -273,6 +284,35 @@ static void every_failed_allocation_is_reported(void **state)
     packed_remove(folder);
 }
 
+static void a_recipe_without_a_dicom_rendering_means_the_standard_one(void **state)
+{
+    (void)state;
+    su_image_recipe old, same, other, spaced;
+    json_t *o = json_pack("{s:i,s:i,s:s,s:s}", "size", 64, "channels", 1, "fit", "pad", "resample",
+                          "bicubic-antialias/1");
+    assert_int_equal(su_image_recipe_parse(o, "r", &old, NULL), SU_OK);
+    assert_string_equal(su_image_recipe_dicom(&old), "dicom-standard/1");
+    json_object_set_new(o, "dicom", json_string("dicom-standard/1"));
+    assert_int_equal(su_image_recipe_parse(o, "r", &same, NULL), SU_OK);
+    json_object_set_new(o, "dicom", json_string("ct-lung/1"));
+    assert_int_equal(su_image_recipe_parse(o, "r", &other, NULL), SU_OK);
+    json_object_set_new(o, "spacing", json_real(0.75));
+    assert_int_equal(su_image_recipe_parse(o, "r", &spaced, NULL), SU_OK);
+    json_decref(o);
+    assert_true(su_image_recipe_equal(&old, &same));
+    assert_true(su_image_recipe_equal(&old, &(su_image_recipe){.size = 64, .channels = 1}));
+    assert_false(su_image_recipe_equal(&old, &other));
+    assert_false(su_image_recipe_equal(&other, &spaced));
+    su_image_recipe again;
+    o = su_image_recipe_json(&spaced);
+    assert_int_equal(su_image_recipe_parse(o, "r", &again, NULL), SU_OK);
+    assert_true(su_image_recipe_equal(&spaced, &again));
+    json_decref(o);
+    char text[128];
+    su_image_recipe_text(&spaced, text);
+    assert_string_equal(text, "64 px, 1 channel, 0.75 mm a pixel, DICOM by ct-lung/1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +323,7 @@ int main(void)
         cmocka_unit_test(an_unfinished_folder_is_no_dataset),
         cmocka_unit_test(verification_finds_a_changed_byte),
         cmocka_unit_test(every_failed_allocation_is_reported),
+        cmocka_unit_test(a_recipe_without_a_dicom_rendering_means_the_standard_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

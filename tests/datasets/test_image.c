@@ -86,7 +86,7 @@ static void a_file_is_what_its_content_says(void **state)
     put_bytes(at("a.png"), data, length);
     su_free(data);
     su_image image;
-    assert_int_equal(su_image_decode_file(at("a.png"), &image, NULL), SU_OK);
+    assert_int_equal(su_image_load(at("a.png"), NULL, &image, NULL), SU_OK);
     assert_int_equal(image.width, 61);
     su_image_free(&image);
     su_image_free(NULL);
@@ -97,9 +97,9 @@ static void a_missing_file_and_other_formats_are_named(void **state)
     (void)state;
     su_image image;
     su_error err = {0};
-    assert_int_equal(su_image_decode_file(at("none.jpg"), &image, &err), SU_ENOTFOUND);
+    assert_int_equal(su_image_load(at("none.jpg"), NULL, &image, &err), SU_ENOTFOUND);
     assert_contains(err.message, "none.jpg");
-    assert_int_equal(su_image_decode_file(scratch, &image, &err), SU_EIO);
+    assert_int_equal(su_image_load(scratch, NULL, &image, &err), SU_EIO);
     assert_refused("", 0, SU_EFORMAT, "empty");
     assert_refused("GIF89a", 6, SU_EFORMAT, "a GIF file; JPEG and PNG are read");
     assert_refused("II*\0....", 8, SU_EFORMAT, "TIFF");
@@ -209,7 +209,7 @@ static su_status decode_failing(su_error *err)
 {
     char path[512];
     snprintf(path, sizeof path, GOLDEN_IMAGES "/%s", failing);
-    return su_image_decode_file(path, &decoded, err);
+    return su_image_load(path, NULL, &decoded, err);
 }
 
 static void every_allocation_may_fail(void **state)
@@ -282,7 +282,10 @@ static void the_stored_square_is_what_pillow_pads_and_fits(void **state)
         char name[64];
         snprintf(name, sizeof name, "shapes/%d", i);
         const int32_t *shape = su_safetensors_find(golden, name)->data;
-        su_image image = {shape[0], shape[1], shape[2], noise(shape[0], shape[1], shape[2])};
+        su_image image = {.width = shape[0],
+                          .height = shape[1],
+                          .channels = shape[2],
+                          .pixels = noise(shape[0], shape[1], shape[2])};
         for (int form = 0; form < 4; form++) {
             const su_image_recipe recipe = {.size = 32, .channels = form & 1 ? 3 : 1, .crop = form & 2};
             snprintf(name, sizeof name, "recipe/%s/%d/%d", recipe.crop ? "crop" : "pad", recipe.channels, i);
@@ -305,7 +308,7 @@ static void a_thread_of_pixels_keeps_one_pixel_of_width(void **state)
     (void)state;
     uint8_t pixels[500], out[32 * 32];
     memset(pixels, 200, sizeof pixels);
-    const su_image image = {500, 1, 1, pixels};
+    const su_image image = {.width = 500, .height = 1, .channels = 1, .pixels = pixels};
     const su_image_recipe recipe = {.size = 32, .channels = 1};
     assert_int_equal(su_image_to_recipe(&image, &recipe, out, NULL), SU_OK);
     int bright = 0;
@@ -313,6 +316,47 @@ static void a_thread_of_pixels_keeps_one_pixel_of_width(void **state)
     assert_int_equal(bright, 32);
     const su_image_recipe two = {.size = 32, .channels = 2};
     assert_int_equal(su_image_to_recipe(&image, &two, out, NULL), SU_EINVAL);
+}
+
+static void a_spacing_gives_every_picture_the_same_scale(void **state)
+{
+    (void)state;
+    enum { SIDE = 32 };
+    const su_image_recipe recipe = {.size = SIDE, .channels = 1, .spacing = 2};
+    static const struct {
+        int32_t width, height;
+        double rows, columns; /* mm */
+        int shown_width, shown_height;
+    } cases[] = {{20, 10, 2, 2, 20, 10},       {20, 10, 4, 1, 10, 20}, {300, 8, 2, 1, 32, 8},
+                 {100, 100, 0.01, 0.01, 1, 1}, {33, 31, 2, 2, 32, 31}, {10, 10, 7, 7, 32, 32}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        su_image image = {.width = cases[i].width, .height = cases[i].height, .channels = 1};
+        uint8_t out[SIDE * SIDE];
+        int columns = 0, rows = 0;
+        image.spacing[0] = cases[i].rows;
+        image.spacing[1] = cases[i].columns;
+        image.pixels = su_alloc((size_t)image.width, (size_t)image.height);
+        memset(image.pixels, 200, (size_t)image.width * (size_t)image.height);
+        assert_int_equal(su_image_to_recipe(&image, &recipe, out, NULL), SU_OK);
+        for (int k = 0; k < SIDE; k++) {
+            columns += out[SIDE / 2 * SIDE + k - (cases[i].shown_height == 1 ? SIDE : 0)] == 200;
+            rows += out[k * SIDE + SIDE / 2 - (cases[i].shown_width == 1)] == 200;
+        }
+        if (columns != cases[i].shown_width || rows != cases[i].shown_height)
+            fail_msg("case %zu: %d x %d pixels are shown", i, columns, rows);
+        su_free(image.pixels);
+    }
+    /* Equal scale: pixels are moved, not changed. */
+    su_image image = {
+        .width = 30, .height = 30, .channels = 1, .pixels = noise(30, 30, 1), .spacing = {2, 2}};
+    uint8_t out[SIDE * SIDE];
+    assert_int_equal(su_image_to_recipe(&image, &recipe, out, NULL), SU_OK);
+    for (int y = 0; y < 30; y++) assert_memory_equal(out + (y + 1) * SIDE + 1, image.pixels + 30 * y, 30);
+    image.spacing[0] = 0;
+    su_error err = {0};
+    assert_int_equal(su_image_to_recipe(&image, &recipe, out, &err), SU_EUNSUPPORTED);
+    assert_non_null(strstr(err.message, "spacing"));
+    su_free(image.pixels);
 }
 
 static int open_all(void **state)
@@ -339,6 +383,7 @@ int main(void)
         cmocka_unit_test(many_scans_are_read_and_absurdly_many_refused),
         cmocka_unit_test(the_stored_square_is_what_pillow_pads_and_fits),
         cmocka_unit_test(a_thread_of_pixels_keeps_one_pixel_of_width),
+        cmocka_unit_test(a_spacing_gives_every_picture_the_same_scale),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -73,7 +73,7 @@ static void padding_does_not_count(void **state)
     /* A 64 x 16 picture in a 64 x 64 square: rows 24..39. What is around it may be anything. */
     enum { SIDE = 64 };
     static uint8_t dark[SIDE * SIDE], light[SIDE * SIDE];
-    su_image_recipe recipe = {SIDE, 1, false}, crop = {SIDE, 1, true};
+    su_image_recipe recipe = {.size = SIDE, .channels = 1}, crop = {.size = SIDE, .channels = 1, .crop = true};
     memset(light, 255, sizeof light);
     for (int y = 24; y < 40; y++)
         for (int x = 0; x < SIDE; x++) dark[y * SIDE + x] = light[y * SIDE + x] = (uint8_t)(x * y * 7 % 251);

@@ -515,7 +515,7 @@ static void what_cannot_be_shown_is_refused(void **state)
     bad[6].colour = SU_DICOM_PALETTE;
     bad[7].colour = SU_DICOM_RGB;
     for (int i = 0; i < 8; i++) {
-        su_image image = {1, 1, 1, NULL};
+        su_image image = {.width = 1};
         su_error err = {0};
         assert_int_equal(su_dicom_render(&f, &bad[i], standard(), &image, &err), SU_EINVAL);
         assert_true(strlen(err.message) > 10);
@@ -554,7 +554,7 @@ static void every_failing_allocation_is_reported(void **state)
 static void pixels_of_any_shape_become_squares_of_one_size(void **state)
 {
     (void)state;
-    su_image image = {4, 6, 1, su_calloc(24, 1)};
+    su_image image = {.width = 4, .height = 6, .channels = 1, .pixels = su_calloc(24, 1)};
     memset(image.pixels, 77, 24);
     assert_int_equal(su_dicom_respace(&image, (double[2]){0.5, 2.0}, 0.5, NULL), SU_OK);
     assert_int_equal(image.width, 16);
