@@ -41,6 +41,7 @@ static su_status add_towers(su_model *m, su_error *err)
         char prefix[80], name[128];
         snprintf(prefix, sizeof prefix, "%s.", c->stream[i].name);
         st = su_tower_new(&c->stream[i].tower, prefix, SU_GROUP_STREAM + i, &m->params, &m->tower[i], err);
+        if (su_model_frozen(m, i)) su_params_freeze(&m->params, SU_GROUP_STREAM + i);
         if (st || !c->dim) continue;
         int32_t width = c->stream[i].tower.width;
         snprintf(name, sizeof name, "%sprojection.weight", prefix);

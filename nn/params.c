@@ -55,27 +55,52 @@ int64_t su_params_add(su_params *p, const char *name, int rank, const int64_t *s
     return p->count++;
 }
 
-static su_status take(su_params *p, size_t size, void **memory, su_error *err)
+static su_status take(su_params *p, int64_t elements, size_t size, void **memory, su_error *err)
 {
     su_device *d = p->device;
     size_t bytes = 0;
-    if (__builtin_mul_overflow((size_t)p->elements, size, &bytes))
+    if (__builtin_mul_overflow((size_t)elements, size, &bytes))
         return su_fail(err, SU_ELIMIT, "the model has too many parameters for this machine's address space");
     su_status st = d->ops->alloc(d, bytes, memory, err);
     if (!st) d->ops->zero(d, *memory, bytes);
     return st;
 }
 
+void su_params_freeze(su_params *p, int group)
+{
+    p->frozen |= 1u << group;
+}
+
+/* Places in grad, m and v: as in master, less the frozen runs. What follows one starts aligned there too. */
+static void place_states(su_params *p)
+{
+    int64_t skipped = 0, end = 0;
+    p->learning = 0;
+    for (int64_t i = 0; i < p->count; i++) {
+        su_param *q = &p->items[i];
+        int64_t next = i + 1 < p->count ? p->items[i + 1].offset : p->elements;
+        if (p->frozen >> q->group & 1) {
+            q->state = -1;
+            skipped += next - q->offset;
+            continue;
+        }
+        q->state = q->offset - skipped;
+        end = q->state + q->count;
+    }
+    p->learning = skipped ? end : p->elements;
+}
+
 su_status su_params_commit(su_params *p, bool training, su_error *err)
 {
     if (p->failed) return su_fail(err, SU_ENOMEM, "no memory for the parameter table");
+    place_states(p);
     size_t acc = su_dtype_size(p->device->acc), act = su_dtype_size(p->device->act);
-    su_status st = take(p, acc, &p->master, err);
+    su_status st = take(p, p->elements, acc, &p->master, err);
     if (!st && p->device->act == p->device->acc) p->compute = p->master;
-    if (!st && !p->compute) st = take(p, act, &p->compute, err);
-    if (!st && training) st = take(p, acc, &p->grad, err);
-    if (!st && training) st = take(p, acc, &p->m, err);
-    if (!st && training) st = take(p, acc, &p->v, err);
+    if (!st && !p->compute) st = take(p, p->elements, act, &p->compute, err);
+    if (!st && training) st = take(p, p->learning, acc, &p->grad, err);
+    if (!st && training) st = take(p, p->learning, acc, &p->m, err);
+    if (!st && training) st = take(p, p->learning, acc, &p->v, err);
     return st;
 }
 
@@ -172,21 +197,22 @@ int64_t su_params_find(const su_params *p, const char *name)
  * -------------------------------------------------------------------------------------------------------- */
 
 /* Host copies of one flat array as F32. */
-static su_status download_floats(const su_params *p, const void *array, float **host, su_error *err)
+static su_status download_floats(const su_params *p, const void *array, int64_t elements, float **host,
+                                 su_error *err)
 {
     su_device *d = p->device;
-    float *out = su_alloc((size_t)p->elements, sizeof *out);
+    float *out = su_alloc((size_t)(elements ? elements : 1), sizeof *out);
     if (!out) return su_fail(err, SU_ENOMEM, "no memory to copy the parameters");
     if (d->acc == SU_DTYPE_F32) {
-        d->ops->download(d, out, array, (size_t)p->elements * sizeof *out);
+        d->ops->download(d, out, array, (size_t)elements * sizeof *out);
     } else {
-        double *wide = su_alloc((size_t)p->elements, sizeof *wide);
+        double *wide = su_alloc((size_t)elements, sizeof *wide);
         if (!wide) {
             su_free(out);
             return su_fail(err, SU_ENOMEM, "no memory to copy the parameters");
         }
-        d->ops->download(d, wide, array, (size_t)p->elements * sizeof *wide);
-        for (int64_t i = 0; i < p->elements; i++) out[i] = (float)wide[i];
+        d->ops->download(d, wide, array, (size_t)elements * sizeof *wide);
+        for (int64_t i = 0; i < elements; i++) out[i] = (float)wide[i];
         su_free(wide);
     }
     *host = out;
@@ -205,9 +231,10 @@ su_status su_params_save(const su_params *p, const char *path, bool moments, con
     su_status st = views ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to save %s", path);
     int64_t n = 0;
     for (int a = 0; a < arrays && !st; a++) {
-        st = download_floats(p, source[a], &host[a], err);
+        st = download_floats(p, source[a], a ? p->learning : p->elements, &host[a], err);
         for (int64_t i = 0; i < p->count && !st; i++) {
             const su_param *q = &p->items[i];
+            if (a && q->state < 0) continue;
             su_tensor_view *v = &views[n];
             size_t length = strlen(prefix[a]) + strlen(q->name) + 1;
             char *name = su_alloc(length, 1);
@@ -219,7 +246,7 @@ su_status su_params_save(const su_params *p, const char *path, bool moments, con
             *v = (su_tensor_view){.name = name,
                                   .dtype = SU_DTYPE_F32,
                                   .rank = q->rank,
-                                  .data = host[a] + q->offset,
+                                  .data = host[a] + (a ? q->state : q->offset),
                                   .bytes = (size_t)q->count * sizeof(float)};
             memcpy(v->shape, q->shape, sizeof q->shape);
             n++;
@@ -232,36 +259,53 @@ su_status su_params_save(const su_params *p, const char *path, bool moments, con
     return st;
 }
 
+static su_status load_one(su_params *p, const su_param *q, const char *front, void *to,
+                          const su_safetensors *file, su_error *err)
+{
+    su_device *d = p->device;
+    char name[512];
+    snprintf(name, sizeof name, "%s%s", front, q->name);
+    const su_tensor_view *view = NULL;
+    su_status st = su_safetensors_get(file, name, SU_DTYPE_F32, q->rank, q->shape, &view, err);
+    if (st) return st;
+    if (d->acc == SU_DTYPE_F32) {
+        d->ops->upload(d, to, view->data, view->bytes);
+        return SU_OK;
+    }
+    double *wide = su_alloc((size_t)q->count, sizeof *wide);
+    if (!wide) return su_fail(err, SU_ENOMEM, "no memory to load parameter %s", q->name);
+    for (int64_t j = 0; j < q->count; j++) {
+        float x;
+        memcpy(&x, (const char *)view->data + (size_t)j * sizeof x, sizeof x);
+        wide[j] = (double)x;
+    }
+    d->ops->upload(d, to, wide, (size_t)q->count * sizeof *wide);
+    su_free(wide);
+    return SU_OK;
+}
+
+su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors *file, su_error *err)
+{
+    su_device *d = p->device;
+    su_status st = SU_OK;
+    for (int64_t i = 0; i < count && !st; i++)
+        st = load_one(p, &p->items[i], prefix[0], su_acc_at(d, p->master, p->items[i].offset), file, err);
+    if (st) return st;
+    su_params_refresh(p);
+    return d->ops->sync(d, err);
+}
+
 su_status su_params_load(su_params *p, const su_safetensors *file, bool moments, su_error *err)
 {
     su_device *d = p->device;
-    void *target[3] = {p->master, p->m, p->v};
-    for (int a = 0; a < (moments ? 3 : 1); a++) {
-        for (int64_t i = 0; i < p->count; i++) {
-            const su_param *q = &p->items[i];
-            char name[512];
-            snprintf(name, sizeof name, "%s%s", prefix[a], q->name);
-            const su_tensor_view *view = NULL;
-            su_status st = su_safetensors_get(file, name, SU_DTYPE_F32, q->rank, q->shape, &view, err);
-            if (st) return st;
-            void *to = su_acc_at(d, target[a], q->offset);
-            if (d->acc == SU_DTYPE_F32) {
-                d->ops->upload(d, to, view->data, view->bytes);
-                continue;
-            }
-            double *wide = su_alloc((size_t)q->count, sizeof *wide);
-            if (!wide) return su_fail(err, SU_ENOMEM, "no memory to load parameter %s", q->name);
-            for (int64_t j = 0; j < q->count; j++) {
-                float x;
-                memcpy(&x, (const char *)view->data + (size_t)j * sizeof x, sizeof x);
-                wide[j] = (double)x;
-            }
-            d->ops->upload(d, to, wide, (size_t)q->count * sizeof *wide);
-            su_free(wide);
-        }
-    }
-    su_params_refresh(p);
-    return d->ops->sync(d, err);
+    void *target[3] = {NULL, p->m, p->v};
+    su_status st = su_params_load_first(p, p->count, file, err);
+    for (int a = 1; a < 3 && moments; a++)
+        for (int64_t i = 0; i < p->count && !st; i++)
+            if (su_param_learns(p, i))
+                st = load_one(p, &p->items[i], prefix[a], su_acc_at(d, target[a], p->items[i].state), file,
+                              err);
+    return st ? st : d->ops->sync(d, err);
 }
 
 /* --- optimiser
@@ -278,7 +322,7 @@ su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, d
 {
     su_device *d = p->device;
     double squares = 0.0;
-    d->ops->sum_squares(d, &squares, p->grad, p->elements);
+    d->ops->sum_squares(d, &squares, p->grad, p->learning);
     *norm = sqrt(squares);
     if (!isfinite(*norm))
         return su_fail(err, SU_ENUMERIC, "the gradient is not finite at step %lld", (long long)step);
@@ -295,11 +339,13 @@ su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, d
         int64_t first = p->items[i].offset, end = p->items[j - 1].offset + p->items[j - 1].count;
         adam.lr = o->lr[p->items[i].group] * factor;
         adam.weight_decay = p->items[i].decay ? o->weight_decay : 0.0;
-        d->ops->adamw(d, su_acc_at(d, p->master, first), su_acc_at(d, p->m, first), su_acc_at(d, p->v, first),
-                      su_acc_at(d, p->grad, first), &adam, end - first);
+        int64_t state = p->items[i].state;
+        if (state >= 0)
+            d->ops->adamw(d, su_acc_at(d, p->master, first), su_acc_at(d, p->m, state),
+                          su_acc_at(d, p->v, state), su_acc_at(d, p->grad, state), &adam, end - first);
         i = j;
     }
-    d->ops->zero(d, p->grad, (size_t)p->elements * su_dtype_size(d->acc));
+    d->ops->zero(d, p->grad, (size_t)p->learning * su_dtype_size(d->acc));
     su_params_refresh(p);
     return SU_OK;
 }

@@ -5,6 +5,9 @@
  *   grad    acc   sums of gradients
  *   m, v    acc   AdamW's moments (only when a training asks for them)
  *
+ * Parameters of a frozen group have a weight and nothing else: grad, m and v hold the others, in the same
+ * order.
+ *
  *   +----------------+----------------+---+--------------------------+---
  *   | query.weight   | key.weight     |...| next parameter (aligned) | ...     offsets count elements
  *   +----------------+----------------+---+--------------------------+---
@@ -23,6 +26,7 @@ typedef struct {
     int rank;
     int64_t shape[4];
     int64_t offset, count; /* elements */
+    int64_t state;         /* offset in grad, m and v; -1: frozen. Set by commit */
     bool decay; /* weight decay applies: matrices yes; biases, norms, embeddings of single rows no */
     int group;  /* learning-rate group, chosen by the model */
     su_init init;
@@ -34,6 +38,8 @@ typedef struct {
     su_param *items;
     int64_t count, capacity;
     int64_t elements; /* of each flat array, alignment gaps included */
+    int64_t learning; /* elements of grad, m and v */
+    uint32_t frozen;  /* a bit a learning-rate group */
     void *master, *compute, *grad, *m, *v;
     bool failed; /* an addition ran out of memory; su_params_commit reports it */
 } su_params;
@@ -45,6 +51,8 @@ void su_params_free(su_params *p);
  */
 int64_t su_params_add(su_params *p, const char *name, int rank, const int64_t *shape, bool decay, int group,
                       su_init init, double scale, bool packed);
+/* Before commit: the group's parameters will not learn. */
+void su_params_freeze(su_params *p, int group);
 /* Allocates the arrays (gradients and moments too when `training`); weights are zero until initialised or
  * loaded. */
 su_status su_params_commit(su_params *p, bool training, su_error *err);
@@ -60,7 +68,11 @@ static inline void *su_param_weight(const su_params *p, int64_t index) /* act */
 }
 static inline void *su_param_grad(const su_params *p, int64_t index) /* acc */
 {
-    return su_acc_at(p->device, p->grad, p->items[index].offset);
+    return su_acc_at(p->device, p->grad, p->items[index].state);
+}
+static inline bool su_param_learns(const su_params *p, int64_t index)
+{
+    return p->items[index].state >= 0;
 }
 
 /* One parameter's master values from and to host doubles (count of them). */
@@ -72,6 +84,8 @@ su_status su_params_save(const su_params *p, const char *path, bool moments, con
                          su_error *err);
 /* Reads them back; every parameter must be there with its shape (SU_ENOTFOUND, SU_EMISMATCH name it). */
 su_status su_params_load(su_params *p, const su_safetensors *file, bool moments, su_error *err);
+/* The first `count` parameters' weights alone. */
+su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors *file, su_error *err);
 
 /* --- optimiser
  * ---------------------------------------------------------------------------------------------------- */

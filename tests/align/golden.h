@@ -97,7 +97,7 @@ CHECK_UNUSED static double *gradient_values(const su_params *p, int64_t index)
 
 CHECK_UNUSED static void zero_gradients(su_params *p)
 {
-    p->device->ops->zero(p->device, p->grad, (size_t)p->elements * su_dtype_size(p->device->acc));
+    p->device->ops->zero(p->device, p->grad, (size_t)p->learning * su_dtype_size(p->device->acc));
 }
 
 static double largest(const double *x, int64_t n)

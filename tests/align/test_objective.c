@@ -279,7 +279,8 @@ static void a_frozen_tower_gets_no_gradient_and_its_projection_does(void **state
         su_error err = {0};
         ok(su_step_run(step, &batch, &closegap, 0.0, &losses[k], &err), &err);
         count = m->params.count;
-        for (int64_t i = 0; i < count; i++) gradient[k][i] = gradient_values(&m->params, i);
+        for (int64_t i = 0; i < count; i++)
+            gradient[k][i] = su_param_learns(&m->params, i) ? gradient_values(&m->params, i) : NULL;
         su_step_free(step);
     }
     assert_true(losses[0].total == losses[1].total);
@@ -287,7 +288,7 @@ static void a_frozen_tower_gets_no_gradient_and_its_projection_does(void **state
         const su_param *q = &models[1]->params.items[i];
         bool tower = !strncmp(q->name, "image.", 6) && i != models[1]->projection[0];
         if (tower)
-            assert_true(largest(gradient[1][i], q->count) == 0.0);
+            assert_null(gradient[1][i]);
         else
             check_same_bits(q->name, gradient[1][i], gradient[0][i], q->count);
     }

@@ -291,9 +291,68 @@ static void a_step_keeps_each_parameters_rate_and_decay_and_cuts_the_global_norm
                         q->decay ? 0.3 : 0, norm > 2 ? 2 / norm : 1, step);
             check_close(q->name, values_of(&p, i), w[i], q->count, 1e-13);
         }
-        for (int64_t i = 0; i < p.elements; i++) assert_true(((double *)p.grad)[i] == 0.0);
+        for (int64_t i = 0; i < p.learning; i++) assert_true(((double *)p.grad)[i] == 0.0);
     }
     su_params_free(&p);
+    su_device_close(d);
+    check_free_all();
+}
+
+/* The same step with and without another group in between: what learns takes the same way. */
+static void a_frozen_group_has_a_weight_and_nothing_else(void **state)
+{
+    (void)state;
+    su_device *d = check_device(SU_DTYPE_F64, 1);
+    su_error err = {0};
+    su_optimiser o = {.lr = {[0] = 0.1, [1] = 0.1, [7] = 1.0},
+                      .beta1 = 0.9,
+                      .beta2 = 0.98,
+                      .eps = 1e-8,
+                      .weight_decay = 0.3,
+                      .clip_norm = 0.5,
+                      .steps = 6};
+    for (int frozen = 0; frozen < 2; frozen++) {
+        su_params all = small_table(d, true), p;
+        double norm[2];
+        su_params_init(&p, d);
+        for (int64_t i = 0; i < all.count; i++) {
+            const su_param *q = &all.items[i];
+            su_params_add(&p, q->name, q->rank, q->shape, q->decay, q->group, q->init, q->scale, i == 1);
+        }
+        su_params_freeze(&p, frozen);
+        ok(su_params_commit(&p, true, &err), &err);
+        ok(su_params_randomise(&p, 9, &err), &err);
+        assert_true(p.learning < p.elements - (frozen ? 35 : 30));
+        for (int64_t i = 0; i < p.count; i++) {
+            assert_int_equal(su_param_learns(&p, i), p.items[i].group != frozen);
+            if (!su_param_learns(&p, i)) continue;
+            double *g = check_normal((uint64_t)i, p.items[i].count, 1);
+            d->ops->upload(d, su_param_grad(&p, i), g, (size_t)p.items[i].count * sizeof *g);
+            d->ops->upload(d, su_param_grad(&all, i), g, (size_t)p.items[i].count * sizeof *g);
+        }
+        double *kept = values_of(&p, frozen ? 3 : 0);
+        ok(su_optimiser_step(&o, &p, 1, &norm[0], &err), &err);
+        ok(su_optimiser_step(&o, &all, 1, &norm[1], &err), &err);
+        check_close("norm", &norm[0], &norm[1], 1, 1e-14);
+        check_same_bits("frozen", values_of(&p, frozen ? 3 : 0), kept, frozen ? 36 : 15);
+        for (int64_t i = 0; i < p.count; i++)
+            if (su_param_learns(&p, i))
+                check_close(p.items[i].name, values_of(&p, i), values_of(&all, i), p.items[i].count, 1e-14);
+        /* Its checkpoint has moments for what learns alone, and comes back. */
+        su_safetensors *file = NULL;
+        ok(su_params_save(&p, path_of("p.safetensors"), true, NULL, &err), &err);
+        ok(su_safetensors_open(path_of("p.safetensors"), &file, &err), &err);
+        assert_null(su_safetensors_find(file, frozen ? "adam.m/d.weight" : "adam.v/a.weight"));
+        double *m = check_zeros(p.learning), *after = check_zeros(p.learning);
+        d->ops->download(d, m, p.m, (size_t)p.learning * sizeof *m);
+        d->ops->zero(d, p.m, (size_t)p.learning * sizeof *m);
+        ok(su_params_load(&p, file, true, &err), &err);
+        d->ops->download(d, after, p.m, (size_t)p.learning * sizeof *m);
+        check_close("m", after, m, p.learning, 1e-6); /* through float32 */
+        su_safetensors_close(file);
+        su_params_free(&p);
+        su_params_free(&all);
+    }
     su_device_close(d);
     check_free_all();
 }
@@ -309,7 +368,7 @@ static void a_gradient_that_is_not_finite_changes_nothing(void **state)
         su_optimiser o = {
             .lr = {1, 1, 1, 1, 1, 1, 1, 1}, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8, .steps = 6};
         double *before = values_of(&p, 3), norm = 0;
-        d->ops->upload(d, su_acc_at(d, p.grad, p.items[3].offset + 5), &bad[k], sizeof(double));
+        d->ops->upload(d, su_acc_at(d, p.grad, p.items[3].state + 5), &bad[k], sizeof(double));
         assert_int_equal(su_optimiser_step(&o, &p, 2, &norm, &err), SU_ENUMERIC);
         assert_non_null(strstr(err.message, "step 2"));
         check_same_bits("d.weight", values_of(&p, 3), before, 36);
@@ -331,6 +390,7 @@ int main(void)
         cmocka_unit_test(every_allocation_that_fails_is_reported_and_leaks_nothing),
         cmocka_unit_test(the_schedule_warms_up_linearly_then_follows_half_a_cosine),
         cmocka_unit_test(a_step_keeps_each_parameters_rate_and_decay_and_cuts_the_global_norm),
+        cmocka_unit_test(a_frozen_group_has_a_weight_and_nothing_else),
         cmocka_unit_test(a_gradient_that_is_not_finite_changes_nothing),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
