@@ -56,6 +56,20 @@ typedef struct {
     su_rng_key key; /* for dropout */
 } su_attention;
 
+/* Attention of single queries over keys and values that lie anywhere in a pool of rows: decoding with a
+ * cache. Key and value j of query r, of head h, lie at row*kv_stride + h*dim with row = index[r*index_stride
+ * + j], or, when index is NULL, first[r] + j q's at r*q_stride + h*dim, o's at r*o_stride + h*dim. p =
+ * softmax_{j < lengths[r]} scale <q_r, k_j>;  o_r = sum_j p_j v_j;  no key gives zeros. A row's result
+ * depends on its own query and keys alone, to the bit. */
+typedef struct {
+    int32_t rows, heads, dim;
+    int64_t q_stride, kv_stride, o_stride;
+    const int32_t *index, *first,
+        *lengths; /* device memory; lengths [rows], at most index_stride with index */
+    int64_t index_stride;
+    double scale;
+} su_attend;
+
 /* Cutting images into a ViT's patches, normalised:
  *   out[b][n][c*P*P + y*P + x] = (pixel/255 - mean[c]) / std[c]   with n running over kept patches, row by
  * row. The order c, y, x is that of a convolution weight [width, C, P, P] flattened. */
@@ -119,6 +133,9 @@ typedef struct {
                                const void *d_o, const void *o, const void *lse, const void *q, const void *k,
                                const void *v);
 
+    /* No backward: training never decodes a token at a time. */
+    void (*attend)(su_device *d, const su_attend *a, void *o, const void *q, const void *k, const void *v);
+
     /* --- LayerNorm over the last axis, with the residual sum in front
      * ----------------------------------------- s = x + residual (residual may be NULL: then s = x and sum is
      * not written) y = (s - mean) * rstd * gamma + beta,   rstd = 1/sqrt(var + eps), var biased sum may alias
@@ -150,6 +167,9 @@ typedef struct {
      * else act. */
     void (*scatter_add)(su_device *d, void *table, bool to_acc, const void *y, const int32_t *index,
                         int64_t rows, int32_t width);
+    /* table[index[r]] = y[r]; no index twice. */
+    void (*scatter)(su_device *d, void *table, const void *y, const int32_t *index, int64_t rows,
+                    int32_t width);
     /* y[b] = mean over t < lengths[b] of x[b][first + t]; x [B, T, width]; lengths NULL: all of T - first. */
     void (*mean_pool)(su_device *d, void *y, const void *x, const int32_t *lengths, int32_t batch,
                       int32_t tokens, int32_t first, int32_t width);

@@ -49,6 +49,9 @@ enum { SU_CPU_LANE_BYTES = 16, SU_CPU_REGISTERS = 16 };
 #define SU_CPU_NAME_(name, type, level) su_cpu_##name##_##type##_##level
 #define SU_CPU_NAME(name, type, level) SU_CPU_NAME_(name, type, level)
 
+/* How much of a product's sum is formed before it goes to memory; every way of forming one keeps to it. */
+enum { SUM_LENGTH = 256 };
+
 /* --- running --- */
 
 static inline int64_t su_cpu_tasks(int64_t items, int64_t block)

@@ -1,8 +1,8 @@
 /* Linear layers.
  *
  * y and dx are products over one weight matrix: it is packed once (product.c), then tiles of the result are
- * formed, each finished (bias, activation) 4 groups of columns at a time, while these are in cache. A few
- * rows are dot products with the weight's rows as they are stored, which then cross the memory bus once.
+ * formed, each finished (bias, activation) 4 groups of columns at a time, while these are in cache. For few
+ * rows it is not packed but read as it is stored, which then crosses the memory bus once (decoding).
  *
  * How a product is cut depends on its shape alone. A tile is 96 rows by all columns; columns are dealt out
  * and rows halved until there are 16 tiles. A weight gradient's sum over rows is cut as well when its tiles
@@ -16,8 +16,8 @@ enum {
     TILE_ROWS_LEAST = 24,
     TILES_WANTED = 16,
     FINISH_GROUPS = 4, /* of columns */
-    FEW_ROWS = 8,
-    FEW_COLUMNS = 64,  /* of a task for few rows */
+    FEW_ROWS = 96,
+    FEW_COLUMNS = 96,  /* of a task for few rows */
     WEIGHT_ROWS = 256, /* of a weight gradient's tile */
     WEIGHT_COLUMNS = 512,
     SUM_ROWS_LEAST = 512, /* of a cut through a weight gradient's sum */

@@ -9,8 +9,8 @@
 
 enum {
     PRODUCT_ROWS = 6,
+    PRODUCT_TALL = 12, /* of a tile one register wide */
     PRODUCT_ACROSS = SU_CPU_REGISTERS == 32 ? 4 : 2,
-    SUM_LENGTH = 256,
     STRIP_ROWS = 264
 };
 

@@ -220,6 +220,31 @@ static void threads_do_not_change_a_bit(void **state)
     }
 }
 
+/* What lets a caption be the same whatever is captioned beside it. */
+static void a_row_does_not_depend_on_how_many_there_are(void **state)
+{
+    (void)state;
+    if (getenv("SUTURE_BLAS")) skip(); /* another library's products promise nothing of the kind */
+    static const int32_t ins[] = {5, 64, 300, 777}, outs[] = {3, 97, 401};
+    static const int64_t counts[] = {1, 2, 3, 7, 16, 17, 48, 95, 96, 97, 200};
+    enum { ROWS = 201 };
+    for (size_t i = 0; i < 4; i++)
+        for (size_t o = 0; o < 3; o++) {
+            su_device *d = check_device(SU_DTYPE_F32, 2);
+            layer l = make(d, (shape){ROWS, outs[o], ins[i]}, SU_ACT_GELU, true, 4);
+            double *all = forward(d, &l, true).y;
+            for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+                layer few = l;
+                few.s.rows = counts[c];
+                few.x = l.x + (ROWS - counts[c]) * ins[i];
+                check_same_bits("y", forward(d, &few, c % 2).y, all + (ROWS - counts[c]) * outs[o],
+                                counts[c] * outs[o]);
+            }
+            su_device_close(d);
+            check_free_all();
+        }
+}
+
 static void nan_reaches_its_row_and_no_other(void **state)
 {
     (void)state;
@@ -241,6 +266,7 @@ int main(void)
         cmocka_unit_test(backward_over_many_rows_is_cut_and_summed),
         cmocka_unit_test(backward_equals_finite_differences),
         cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(a_row_does_not_depend_on_how_many_there_are),
         cmocka_unit_test(nan_reaches_its_row_and_no_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,6 +158,31 @@ static void gather_reads_rows_and_scatter_add_is_its_transpose(void **state)
         }
 }
 
+static void scatter_writes_the_rows_that_are_listed_and_no_other(void **state)
+{
+    static const int32_t widths[] = {1, 3, 64, 65, 200};
+    const int64_t rows = 150, table_rows = 331;
+    (void)state;
+    for (size_t t = 0; t < 2; t++)
+        for (size_t s = 0; s < 5; s++) {
+            su_device *d = check_device(types[t], 2);
+            int32_t width = widths[s], *index = check_alloc(rows, sizeof *index);
+            double *table = check_normal(1, table_rows * width, 1), *y = check_normal(2, rows * width, 1);
+            void *dt = check_upload(d, table, table_rows * width), *dy = check_upload(d, y, rows * width);
+            for (int64_t r = 0; r < rows; r++) {
+                index[r] = (int32_t)(r * 7 % table_rows);
+                memcpy(table + index[r] * width, y + r * width, (size_t)width * sizeof *y);
+            }
+            int32_t *di = check_upload_int(d, index, rows);
+            d->ops->scatter(d, dt, dy, di, rows, width);
+            check_same_bits("scatter", check_take(d, dt, table_rows * width), table, table_rows * width);
+            check_take(d, dy, 0);
+            d->ops->release(d, di);
+            su_device_close(d);
+            check_free_all();
+        }
+}
+
 static void mean_pool_averages_the_tokens_that_are_there(void **state)
 {
     const int32_t batch = 3, tokens = 9, first = 1, width = 37;
@@ -320,6 +345,7 @@ int main(void)
         cmocka_unit_test(dropout_of_nothing_copies),
         cmocka_unit_test(drop_path_keeps_or_drops_whole_samples),
         cmocka_unit_test(gather_reads_rows_and_scatter_add_is_its_transpose),
+        cmocka_unit_test(scatter_writes_the_rows_that_are_listed_and_no_other),
         cmocka_unit_test(mean_pool_averages_the_tokens_that_are_there),
         cmocka_unit_test(patches_are_cut_normalised_and_dropped_as_listed),
         cmocka_unit_test(normalise_makes_unit_rows_with_the_gradient_of_differences),
