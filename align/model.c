@@ -324,20 +324,21 @@ su_status su_model_forward(su_model *m, int stream, const su_tower_input *in, vo
 }
 
 su_status su_model_backward(su_model *m, int stream, const su_tower_input *in, const void *dz, const void *z,
-                            const void *norm, su_error *err)
+                            const void *norm, const void *d_tokens, su_error *err)
 {
     su_device *d = m->device;
     const su_tower_config *c = &m->config.stream[stream].tower;
     int32_t dim = su_model_width(m);
     d->ops->normalise_backward(d, m->projected, dz, z, norm, in->batch, dim);
     bool frozen = su_model_frozen(m, stream);
-    if (!m->config.dim) return frozen ? SU_OK : su_tower_backward(m->tower[stream], in, m->projected, err);
+    if (!m->config.dim)
+        return frozen ? SU_OK : su_tower_backward(m->tower[stream], in, m->projected, d_tokens, err);
     const void *pooled = su_tower_pooled(m->tower[stream]);
     void *d_pooled = frozen ? NULL : su_tower_d_pooled(m->tower[stream]);
     d->ops->linear_backward(d, d_pooled, false, su_param_grad(&m->params, m->projection[stream]), NULL,
                             m->projected, pooled, su_param_weight(&m->params, m->projection[stream]),
                             in->batch, dim, c->width);
-    return frozen ? SU_OK : su_tower_backward(m->tower[stream], in, d_pooled, err);
+    return frozen ? SU_OK : su_tower_backward(m->tower[stream], in, d_pooled, d_tokens, err);
 }
 
 su_status su_model_temperature(const su_model *m, double *tau, su_error *err)

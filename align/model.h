@@ -29,7 +29,7 @@ typedef struct {
     int64_t logit_scale;
     su_wordpiece *tokenizer; /* owned; NULL without a text stream */
     char sha256[65];         /* of model.safetensors, when opened from a folder */
-    bool any_recipe;         /* false; a caller sets it to take datasets of another recipe, of the same size */
+    bool any_recipe; /* false; a caller sets it to take datasets of another recipe, of the same size */
     /* buffers */
     void *arena_memory;
     int32_t planned; /* samples a call; 0: not planned */
@@ -67,9 +67,9 @@ su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes
  * caller). */
 su_status su_model_forward(su_model *m, int stream, const su_tower_input *in, void *z, void *norm,
                            su_error *err);
-/* dz acc [batch, width], of the last forward of that stream. */
+/* dz acc [batch, width], of the last forward of that stream. d_tokens: see su_tower_backward; may be NULL. */
 su_status su_model_backward(su_model *m, int stream, const su_tower_input *in, const void *dz, const void *z,
-                            const void *norm, su_error *err);
+                            const void *norm, const void *d_tokens, su_error *err);
 
 /* Embeddings in host memory, float [batch, width], any number of samples (cut into planned calls, which are
  * planned when needed). images: [batch, image_size, image_size, channels] of that stream's tower. */

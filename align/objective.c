@@ -163,9 +163,11 @@ su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o,
             else
                 in = piece(s, b, m, first);
             int64_t at = (int64_t)first * width;
+            const void *d_tokens = NULL;
+            if (!st && b->extra) st = b->extra->run(b->extra->context, m, first, in.batch, &d_tokens, err);
             if (!st)
                 st = su_model_backward(model, m, &in, su_acc_at(d, s->dz[m], at), su_acc_at(d, s->z[m], at),
-                                       su_acc_at(d, s->norm[m], first), err);
+                                       su_acc_at(d, s->norm[m], first), d_tokens, err);
         }
     }
     return st ? st : d->ops->sync(d, err);

@@ -33,6 +33,15 @@ su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **s
                       su_error *err);
 void su_step_free(su_step *s);
 
+/* What else is asked of a micro-batch (samples first .. first + count - 1 of the batch) while a stream's
+ * activations are in place, just before its backward pass: *d_tokens becomes a gradient at the tower's tokens
+ * (see su_tower_backward), or NULL. */
+typedef struct {
+    su_status (*run)(void *context, int stream, int32_t first, int32_t count, const void **d_tokens,
+                     su_error *err);
+    void *context;
+} su_step_extra;
+
 /* One whole batch in host memory: per stream of the model either images or ids. */
 typedef struct {
     int32_t count;
@@ -40,7 +49,8 @@ typedef struct {
     const int32_t *ids[SU_MAX_STREAMS], *lengths[SU_MAX_STREAMS];
     bool train;
     uint64_t seed;
-    int64_t step; /* keys dropout; of the run, from 1 */
+    int64_t step;               /* keys dropout; of the run, from 1 */
+    const su_step_extra *extra; /* may be NULL */
 } su_step_batch;
 
 /* Forward and backward: gradients are ADDED to the table; nothing is updated. SU_ENUMERIC when the loss is

@@ -23,6 +23,7 @@ struct su_tower {
     void *patches, *embedded; /* ViT: [B*kept, C*P*P], [B*kept + 1, width] */
     void *tokens;             /* [B*T, width]: what enters the blocks */
     void *norm_sum, *norm_mean, *norm_rstd, *norm_out;
+    void *output; /* of the last forward: [B*T, width] */
     void *pooled, *d_pooled, *d_tokens, *d_small;
     int32_t *index; /* device: five lists of at most B*T, see `lists` */
     int32_t *lengths;
@@ -57,6 +58,12 @@ void *su_tower_pooled(const su_tower *t)
 void *su_tower_d_pooled(const su_tower *t)
 {
     return t->d_pooled;
+}
+
+const void *su_tower_output(const su_tower *t, int32_t *tokens)
+{
+    *tokens = t->tokens_now;
+    return t->output;
 }
 
 const su_tower_config *su_tower_configuration(const su_tower *t)
@@ -402,6 +409,7 @@ su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled,
                        rows, c->width);
         out = t->norm_out;
     }
+    t->output = out;
     if (c->pooling == SU_POOLING_CLS)
         d->ops->gather(d, t->pooled, false, out, device_list(t, LIST_CLS_ROW), in->batch, c->width);
     else
@@ -414,7 +422,8 @@ su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled,
 /* --- backward
  * ----------------------------------------------------------------------------------------------------- */
 
-su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d_pooled, su_error *err)
+su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d_pooled, const void *d_tokens,
+                            su_error *err)
 {
     const su_tower_config *c = &t->config;
     su_device *d = t->device;
@@ -423,13 +432,15 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
     if (!t->backward) return su_fail(err, SU_EINVAL, "the tower was planned without a backward pass");
     int64_t rows = (int64_t)in->batch * t->tokens_now;
     void *dx = t->d_tokens;
-    if (c->pooling == SU_POOLING_CLS) {
+    if (!d_pooled || c->pooling == SU_POOLING_CLS) {
         d->ops->zero(d, dx, (size_t)(rows * c->width) * su_dtype_size(d->act));
-        d->ops->scatter_add(d, dx, false, d_pooled, device_list(t, LIST_CLS_ROW), in->batch, c->width);
+        if (d_pooled)
+            d->ops->scatter_add(d, dx, false, d_pooled, device_list(t, LIST_CLS_ROW), in->batch, c->width);
     } else {
         d->ops->mean_pool_backward(d, dx, d_pooled, vit ? NULL : t->lengths, in->batch, t->tokens_now,
                                    vit ? 1 : 0, c->width);
     }
+    if (d_tokens) d->ops->add(d, dx, dx, d_tokens, rows * c->width);
     if (vit)
         d->ops->norm_backward(d, dx, false, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
                               t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), rows,

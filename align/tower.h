@@ -58,12 +58,17 @@ void su_tower_plan(su_tower *t, su_arena *arena, int32_t max_batch, bool backwar
  */
 void *su_tower_pooled(const su_tower *t);
 void *su_tower_d_pooled(const su_tower *t);
+/* The tokens of the last forward, behind the last norm: act [batch, *tokens, width] (ViT: the class token
+ * first; with patch dropout fewer than su_tower_tokens). Valid until the next forward. */
+const void *su_tower_output(const su_tower *t, int32_t *tokens);
 
 /* *pooled: su_tower_pooled(t). */
 su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled, su_error *err);
-/* After the forward of the same input. d_pooled: act [batch, width]. Parameter gradients are added to the
- * table. */
-su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d_pooled, su_error *err);
+/* After the forward of the same input. d_pooled: act [batch, width]; d_tokens: act, gradient at
+ * su_tower_output besides what comes through the pooling. Either may be NULL. Parameter gradients are added
+ * to the table. */
+su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d_pooled, const void *d_tokens,
+                            su_error *err);
 
 /* Position table of a ViT for another number of patches: bicubic over the grid, the class token's row kept.
  * from [1 + g*g, width] -> to [1 + h*h, width], host doubles. */

@@ -89,7 +89,7 @@ static void backward(fixture *f, const su_tower_input *in, const double *upstrea
     su_error err = {0};
     int64_t n = (int64_t)in->batch * su_tower_configuration(f->tower)->width;
     void *dy = check_upload(f->device, upstream, n);
-    ok(su_tower_backward(f->tower, in, dy, &err), &err);
+    ok(su_tower_backward(f->tower, in, dy, NULL, &err), &err);
     ok(f->device->ops->sync(f->device, &err), &err);
     f->device->ops->release(f->device, dy);
 }
@@ -137,6 +137,54 @@ static void bert_and_all_its_gradients_equal_transformers(void **state)
     (void)state;
     equals_transformers(TOWERS "bert.safetensors", bert_golden, "align.f32", SU_DTYPE_F32, 2);
     equals_transformers(TOWERS "bert.safetensors", bert_golden, "align.f64", SU_DTYPE_F64, 1);
+}
+
+/* A gradient at the tokens, shaped as the pooling's would be: alone it gives the pooling's parameter
+ * gradients, and half of it beside half the pooling's gives them too. */
+static void gradients_enter_at_the_tokens_as_they_do_through_the_pooling(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        bool vit = k < 2, mean = k % 2;
+        su_tower_config c = vit ? vit_golden : bert_golden;
+        c.pooling = mean ? SU_POOLING_MEAN : SU_POOLING_CLS;
+        su_safetensors *file = golden_open(vit ? TOWERS "vit.safetensors" : TOWERS "bert.safetensors");
+        fixture f;
+        begin(&f, &c, SU_DTYPE_F64, 1);
+        golden_set(&f.params, file);
+        su_tower_input in = {.batch = vit ? 3 : 4, .train = true};
+        if (vit)
+            in.images = golden_raw(file, "", "images");
+        else
+            in.ids = golden_raw(file, "", "ids"), in.lengths = golden_raw(file, "", "lengths");
+        plan(&f, 5, true);
+        double *pooled = golden_values(file, mean ? "mean/" : "cls/", "upstream", NULL);
+        for (int half = 0; half < 2; half++) {
+            int32_t tokens = 0, w = c.width;
+            pooled_values(&f, &in);
+            assert_non_null(su_tower_output(f.tower, &tokens));
+            assert_int_equal(tokens, vit ? 26 : 17); /* of the longest text */
+            double *d_tokens = check_zeros((int64_t)in.batch * tokens * w), share = half ? 0.5 : 1;
+            for (int32_t b = 0; b < in.batch; b++) {
+                int32_t first = mean && vit, last = !mean ? 1 : vit ? tokens : in.lengths[b];
+                for (int32_t t = first; t < last; t++)
+                    for (int32_t i = 0; i < w; i++)
+                        d_tokens[(b * tokens + t) * w + i] = share * pooled[b * w + i] / (last - first);
+            }
+            double *rest = check_zeros((int64_t)in.batch * w);
+            for (int32_t i = 0; i < in.batch * w; i++) rest[i] = (1 - share) * pooled[i];
+            void *dt = check_upload(f.device, d_tokens, (int64_t)in.batch * tokens * w),
+                 *dy = half ? check_upload(f.device, rest, (int64_t)in.batch * w) : NULL;
+            su_error err = {0};
+            zero_gradients(&f.params);
+            ok(su_tower_backward(f.tower, &in, dy, dt, &err), &err);
+            golden_gradients(&f.params, file, mean ? "mean/grad/" : "cls/grad/", su_tolerance("align.f64"));
+            f.device->ops->release(f.device, dt);
+            f.device->ops->release(f.device, dy);
+        }
+        su_safetensors_close(file);
+        end(&f);
+    }
 }
 
 static void positions_are_interpolated_as_pytorch_does(void **state)
@@ -299,7 +347,7 @@ static void planning_without_backward_gives_the_same_bits_in_less_memory(void **
         plan(&f, 4, false);
         check_same_bits("pooled", pooled_values(&f, &in), kept, (int64_t)in.batch * (k ? 40 : 36));
         su_error err = {0};
-        assert_int_equal(su_tower_backward(f.tower, &in, kept, &err), SU_EINVAL);
+        assert_int_equal(su_tower_backward(f.tower, &in, kept, NULL, &err), SU_EINVAL);
         end(&f);
         su_safetensors_close(files[k]);
     }
@@ -431,6 +479,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vit_and_all_its_gradients_equal_transformers),
         cmocka_unit_test(bert_and_all_its_gradients_equal_transformers),
+        cmocka_unit_test(gradients_enter_at_the_tokens_as_they_do_through_the_pooling),
         cmocka_unit_test(positions_are_interpolated_as_pytorch_does),
         cmocka_unit_test(vit_gradients_equal_differences_under_all_dropouts),
         cmocka_unit_test(bert_gradients_equal_differences_under_all_dropouts),
