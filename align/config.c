@@ -1,4 +1,5 @@
 #include "align/config.h"
+#include "base/fields.h"
 #include "base/json.h"
 #include <math.h>
 #include <stdio.h>
@@ -117,192 +118,85 @@ su_status su_config_objective(const char *name, su_objective *o, su_error *err)
 /* --- JSON: one table serves reading and writing
  * ---------------------------------------------------------------------- */
 
-typedef enum { INT32, INT64, UINT64, NUMBER, BOOL, TEXT } field_type;
-
-typedef struct {
-    const char *key;
-    field_type type;
-    size_t offset, size; /* size: of a TEXT array */
-    double low, high;
-} field;
-
-#define FIELD(structure, key, member, type, low, high)                                      \
-    {                                                                                       \
-        key, type, offsetof(structure, member), sizeof(((structure *)0)->member), low, high \
-    }
-
-static const field vit_fields[] = {
-    FIELD(su_tower_config, "width", width, INT32, 1, 16384),
-    FIELD(su_tower_config, "depth", depth, INT32, 1, 256),
-    FIELD(su_tower_config, "heads", heads, INT32, 1, 1024),
-    FIELD(su_tower_config, "mlp", mlp, INT32, 1, 65536),
-    FIELD(su_tower_config, "eps", eps, NUMBER, 0, 1),
-    FIELD(su_tower_config, "dropout", dropout, NUMBER, 0, 0.99),
-    FIELD(su_tower_config, "attention_dropout", attention_dropout, NUMBER, 0, 0.99),
-    FIELD(su_tower_config, "drop_path", drop_path, NUMBER, 0, 0.99),
-    FIELD(su_tower_config, "image_size", image_size, INT32, 1, 2048),
-    FIELD(su_tower_config, "patch", patch, INT32, 1, 2048),
-    FIELD(su_tower_config, "channels", channels, INT32, 1, 3),
-    FIELD(su_tower_config, "patch_dropout", patch_dropout, NUMBER, 0, 0.99),
+static const su_field vit_fields[] = {
+    SU_FIELD(su_tower_config, "width", width, SU_FIELD_INT32, 1, 16384),
+    SU_FIELD(su_tower_config, "depth", depth, SU_FIELD_INT32, 1, 256),
+    SU_FIELD(su_tower_config, "heads", heads, SU_FIELD_INT32, 1, 1024),
+    SU_FIELD(su_tower_config, "mlp", mlp, SU_FIELD_INT32, 1, 65536),
+    SU_FIELD(su_tower_config, "eps", eps, SU_FIELD_NUMBER, 0, 1),
+    SU_FIELD(su_tower_config, "dropout", dropout, SU_FIELD_NUMBER, 0, 0.99),
+    SU_FIELD(su_tower_config, "attention_dropout", attention_dropout, SU_FIELD_NUMBER, 0, 0.99),
+    SU_FIELD(su_tower_config, "drop_path", drop_path, SU_FIELD_NUMBER, 0, 0.99),
+    SU_FIELD(su_tower_config, "image_size", image_size, SU_FIELD_INT32, 1, 2048),
+    SU_FIELD(su_tower_config, "patch", patch, SU_FIELD_INT32, 1, 2048),
+    SU_FIELD(su_tower_config, "channels", channels, SU_FIELD_INT32, 1, 3),
+    SU_FIELD(su_tower_config, "patch_dropout", patch_dropout, SU_FIELD_NUMBER, 0, 0.99),
     {0},
 };
 
-static const field bert_fields[] = {
-    FIELD(su_tower_config, "width", width, INT32, 1, 16384),
-    FIELD(su_tower_config, "depth", depth, INT32, 1, 256),
-    FIELD(su_tower_config, "heads", heads, INT32, 1, 1024),
-    FIELD(su_tower_config, "mlp", mlp, INT32, 1, 65536),
-    FIELD(su_tower_config, "eps", eps, NUMBER, 0, 1),
-    FIELD(su_tower_config, "dropout", dropout, NUMBER, 0, 0.99),
-    FIELD(su_tower_config, "attention_dropout", attention_dropout, NUMBER, 0, 0.99),
-    FIELD(su_tower_config, "drop_path", drop_path, NUMBER, 0, 0.99),
-    FIELD(su_tower_config, "vocabulary", vocabulary, INT32, 5, 1 << 24),
-    FIELD(su_tower_config, "positions", positions, INT32, 3, 65536),
-    FIELD(su_tower_config, "types", types, INT32, 1, 1024),
-    FIELD(su_tower_config, "max_tokens", max_tokens, INT32, 3, 65536),
+static const su_field bert_fields[] = {
+    SU_FIELD(su_tower_config, "width", width, SU_FIELD_INT32, 1, 16384),
+    SU_FIELD(su_tower_config, "depth", depth, SU_FIELD_INT32, 1, 256),
+    SU_FIELD(su_tower_config, "heads", heads, SU_FIELD_INT32, 1, 1024),
+    SU_FIELD(su_tower_config, "mlp", mlp, SU_FIELD_INT32, 1, 65536),
+    SU_FIELD(su_tower_config, "eps", eps, SU_FIELD_NUMBER, 0, 1),
+    SU_FIELD(su_tower_config, "dropout", dropout, SU_FIELD_NUMBER, 0, 0.99),
+    SU_FIELD(su_tower_config, "attention_dropout", attention_dropout, SU_FIELD_NUMBER, 0, 0.99),
+    SU_FIELD(su_tower_config, "drop_path", drop_path, SU_FIELD_NUMBER, 0, 0.99),
+    SU_FIELD(su_tower_config, "vocabulary", vocabulary, SU_FIELD_INT32, 5, 1 << 24),
+    SU_FIELD(su_tower_config, "positions", positions, SU_FIELD_INT32, 3, 65536),
+    SU_FIELD(su_tower_config, "types", types, SU_FIELD_INT32, 1, 1024),
+    SU_FIELD(su_tower_config, "max_tokens", max_tokens, SU_FIELD_INT32, 3, 65536),
     {0},
 };
 
-static const field stream_fields[] = {
-    FIELD(su_stream_config, "name", name, TEXT, 0, 0),
-    FIELD(su_stream_config, "lr_factor", lr_factor, NUMBER, 0, 1000),
-    FIELD(su_stream_config, "init", init, TEXT, 0, 0),
+static const su_field stream_fields[] = {
+    SU_FIELD(su_stream_config, "name", name, SU_FIELD_TEXT, 0, 0),
+    SU_FIELD(su_stream_config, "lr_factor", lr_factor, SU_FIELD_NUMBER, 0, 1000),
+    SU_FIELD(su_stream_config, "init", init, SU_FIELD_TEXT, 0, 0),
     {0},
 };
 
-static const field objective_fields[] = {
-    FIELD(su_objective, "lambda_atp", lambda_atp, NUMBER, 0, 1e6),
-    FIELD(su_objective, "lambda_cu", lambda_cu, NUMBER, 0, 1e6),
-    FIELD(su_objective, "temperature", temperature, NUMBER, 0.01, 100),
-    FIELD(su_objective, "learn_temperature", learn_temperature, BOOL, 0, 0),
-    FIELD(su_objective, "temperature_lr", temperature_lr, NUMBER, 0, 10),
-    FIELD(su_objective, "atp_end", atp_end, NUMBER, -1, 1e6),
-    FIELD(su_objective, "cu_end", cu_end, NUMBER, -1, 1e6),
-    FIELD(su_objective, "atp_from", atp_from, NUMBER, 0, 1),
-    FIELD(su_objective, "cu_from", cu_from, NUMBER, 0, 1),
+static const su_field objective_fields[] = {
+    SU_FIELD(su_objective, "lambda_atp", lambda_atp, SU_FIELD_NUMBER, 0, 1e6),
+    SU_FIELD(su_objective, "lambda_cu", lambda_cu, SU_FIELD_NUMBER, 0, 1e6),
+    SU_FIELD(su_objective, "temperature", temperature, SU_FIELD_NUMBER, 0.01, 100),
+    SU_FIELD(su_objective, "learn_temperature", learn_temperature, SU_FIELD_BOOL, 0, 0),
+    SU_FIELD(su_objective, "temperature_lr", temperature_lr, SU_FIELD_NUMBER, 0, 10),
+    SU_FIELD(su_objective, "atp_end", atp_end, SU_FIELD_NUMBER, -1, 1e6),
+    SU_FIELD(su_objective, "cu_end", cu_end, SU_FIELD_NUMBER, -1, 1e6),
+    SU_FIELD(su_objective, "atp_from", atp_from, SU_FIELD_NUMBER, 0, 1),
+    SU_FIELD(su_objective, "cu_from", cu_from, SU_FIELD_NUMBER, 0, 1),
     {0},
 };
 
-static const field augment_fields[] = {
-    FIELD(su_augment, "on", on, BOOL, 0, 0),
-    FIELD(su_augment, "min_area", min_area, NUMBER, 0.01, 1),
-    FIELD(su_augment, "max_aspect", max_aspect, NUMBER, 1, 10),
-    FIELD(su_augment, "max_rotation", max_rotation, NUMBER, 0, 180),
-    FIELD(su_augment, "brightness", brightness, NUMBER, 0, 1),
-    FIELD(su_augment, "contrast", contrast, NUMBER, 0, 1),
+static const su_field augment_fields[] = {
+    SU_FIELD(su_augment, "on", on, SU_FIELD_BOOL, 0, 0),
+    SU_FIELD(su_augment, "min_area", min_area, SU_FIELD_NUMBER, 0.01, 1),
+    SU_FIELD(su_augment, "max_aspect", max_aspect, SU_FIELD_NUMBER, 1, 10),
+    SU_FIELD(su_augment, "max_rotation", max_rotation, SU_FIELD_NUMBER, 0, 180),
+    SU_FIELD(su_augment, "brightness", brightness, SU_FIELD_NUMBER, 0, 1),
+    SU_FIELD(su_augment, "contrast", contrast, SU_FIELD_NUMBER, 0, 1),
     {0},
 };
 
-static const field train_fields[] = {
-    FIELD(su_train_config, "epochs", epochs, INT64, 1, 1e9),
-    FIELD(su_train_config, "batch", batch, INT32, 2, 1 << 24),
-    FIELD(su_train_config, "micro_batch", micro_batch, INT32, 0, 1 << 24),
-    FIELD(su_train_config, "lr", lr, NUMBER, 0, 10),
-    FIELD(su_train_config, "weight_decay", weight_decay, NUMBER, 0, 10),
-    FIELD(su_train_config, "beta1", beta1, NUMBER, 0, 0.999999),
-    FIELD(su_train_config, "beta2", beta2, NUMBER, 0, 0.999999),
-    FIELD(su_train_config, "eps", eps, NUMBER, 0, 1),
-    FIELD(su_train_config, "warmup", warmup, NUMBER, 0, 1),
-    FIELD(su_train_config, "clip_norm", clip_norm, NUMBER, 0, 1e9),
-    FIELD(su_train_config, "seed", seed, UINT64, 0, 9e15),
-    FIELD(su_train_config, "holdout", holdout, NUMBER, 0, 0.5),
-    FIELD(su_train_config, "keep_best", keep_best, BOOL, 0, 0),
-    FIELD(su_train_config, "checkpoint_steps", checkpoint_steps, INT64, 0, 1e9),
+static const su_field train_fields[] = {
+    SU_FIELD(su_train_config, "epochs", epochs, SU_FIELD_INT64, 1, 1e9),
+    SU_FIELD(su_train_config, "batch", batch, SU_FIELD_INT32, 2, 1 << 24),
+    SU_FIELD(su_train_config, "micro_batch", micro_batch, SU_FIELD_INT32, 0, 1 << 24),
+    SU_FIELD(su_train_config, "lr", lr, SU_FIELD_NUMBER, 0, 10),
+    SU_FIELD(su_train_config, "weight_decay", weight_decay, SU_FIELD_NUMBER, 0, 10),
+    SU_FIELD(su_train_config, "beta1", beta1, SU_FIELD_NUMBER, 0, 0.999999),
+    SU_FIELD(su_train_config, "beta2", beta2, SU_FIELD_NUMBER, 0, 0.999999),
+    SU_FIELD(su_train_config, "eps", eps, SU_FIELD_NUMBER, 0, 1),
+    SU_FIELD(su_train_config, "warmup", warmup, SU_FIELD_NUMBER, 0, 1),
+    SU_FIELD(su_train_config, "clip_norm", clip_norm, SU_FIELD_NUMBER, 0, 1e9),
+    SU_FIELD(su_train_config, "seed", seed, SU_FIELD_UINT64, 0, 9e15),
+    SU_FIELD(su_train_config, "holdout", holdout, SU_FIELD_NUMBER, 0, 0.5),
+    SU_FIELD(su_train_config, "keep_best", keep_best, SU_FIELD_BOOL, 0, 0),
+    SU_FIELD(su_train_config, "checkpoint_steps", checkpoint_steps, SU_FIELD_INT64, 0, 1e9),
     {0},
 };
-
-static json_t *fields_json(const field *f, const void *from)
-{
-    json_t *o = json_object();
-    for (; o && f->key; f++) {
-        const void *at = (const char *)from + f->offset;
-        json_t *v = NULL;
-        switch (f->type) {
-        case INT32:
-            v = json_integer(*(const int32_t *)at);
-            break;
-        case INT64:
-            v = json_integer(*(const int64_t *)at);
-            break;
-        case UINT64:
-            v = json_integer((json_int_t) * (const uint64_t *)at);
-            break;
-        case NUMBER:
-            v = json_real(*(const double *)at);
-            break;
-        case BOOL:
-            v = json_boolean(*(const bool *)at);
-            break;
-        case TEXT:
-            v = json_string(at);
-            break;
-        }
-        if (json_object_set_new(o, f->key, v)) {
-            json_decref(o);
-            return NULL;
-        }
-    }
-    return o;
-}
-
-/* Members of o that the table knows go to `to`; other members are left for the caller's su_json_only. */
-static su_status fields_parse(const field *f, const json_t *o, const char *where, void *to, su_error *err)
-{
-    su_status st = SU_OK;
-    for (; f->key && !st; f++) {
-        if (!json_object_get(o, f->key)) continue;
-        void *at = (char *)to + f->offset;
-        int64_t i = 0;
-        double x = 0.0;
-        const char *s = NULL;
-        switch (f->type) {
-        case INT32:
-        case INT64:
-        case UINT64:
-            st = su_json_int(o, f->key, where, (int64_t)f->low, (int64_t)f->high, &i, err);
-            if (!st && f->type == INT32) *(int32_t *)at = (int32_t)i;
-            if (!st && f->type == INT64) *(int64_t *)at = i;
-            if (!st && f->type == UINT64) *(uint64_t *)at = (uint64_t)i;
-            break;
-        case NUMBER:
-            st = su_json_number(o, f->key, where, &x, err);
-            if (!st && !(x >= f->low && x <= f->high))
-                st = su_fail(err, SU_EINVAL, "%s: %s is %g, not within %g..%g", where, f->key, x, f->low,
-                             f->high);
-            if (!st) *(double *)at = x;
-            break;
-        case BOOL:
-            st = su_json_bool(o, f->key, where, (bool *)at, err);
-            break;
-        case TEXT:
-            st = su_json_string(o, f->key, where, &s, err);
-            if (!st && strlen(s) >= f->size)
-                st = su_fail(err, SU_EINVAL, "%s: %s is longer than %zu bytes", where, f->key, f->size - 1);
-            if (!st) snprintf(at, f->size, "%s", s);
-            break;
-        }
-    }
-    return st;
-}
-
-/* A choice among names <-> its number. */
-static su_status choice(const json_t *o, const char *key, const char *where, const char *const *names,
-                        int *value, su_error *err)
-{
-    const char *s = NULL;
-    if (!json_object_get(o, key)) return SU_OK;
-    su_status st = su_json_string(o, key, where, &s, err);
-    if (st) return st;
-    char list[128] = "";
-    for (int i = 0; names[i]; i++) {
-        if (!strcmp(names[i], s)) {
-            *value = i;
-            return SU_OK;
-        }
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
-    }
-    return su_fail(err, SU_EINVAL, "%s: %s is '%s', not one of %s", where, key, s, list);
-}
 
 static const char *const kind_names[] = {"vit", "bert", NULL};
 static const char *const pooling_names[] = {"cls", "mean", NULL};
@@ -313,7 +207,7 @@ static json_t *stream_json(const su_stream_config *s)
 {
     const su_tower_config *c = &s->tower;
     bool vit = c->kind == SU_TOWER_VIT;
-    json_t *o = fields_json(vit ? vit_fields : bert_fields, c), *own = fields_json(stream_fields, s);
+    json_t *o = su_fields_json(vit ? vit_fields : bert_fields, c), *own = su_fields_json(stream_fields, s);
     if (o) json_object_set_new(o, "kind", json_string(kind_names[c->kind]));
     if (o) json_object_set_new(o, "pooling", json_string(pooling_names[c->pooling]));
     if (o) json_object_set_new(o, "activation", json_string(act_names[c->act]));
@@ -347,31 +241,19 @@ static su_status parse_numbers(const json_t *o, const char *key, const char *whe
     return SU_OK;
 }
 
-static su_status only_fields(const json_t *o, const field *f, const field *g, const char *const *more,
-                             const char *where, su_error *err)
-{
-    const char *known[64];
-    size_t n = 0;
-    for (; f && f->key; f++) known[n++] = f->key;
-    for (; g && g->key; g++) known[n++] = g->key;
-    for (; more && *more; more++) known[n++] = *more;
-    known[n] = NULL;
-    return su_json_only(o, known, where, err);
-}
-
 static su_status stream_parse(const json_t *o, const char *where, su_stream_config *s, su_error *err)
 {
     static const char *const more[] = {"kind", "pooling", "activation", "mean", "std", NULL};
     if (!json_is_object(o)) return su_fail(err, SU_EINVAL, "%s: a stream must be an object", where);
     int kind = s->tower.kind, pooling = s->tower.pooling, act = s->tower.act;
-    su_status st = choice(o, "kind", where, kind_names, &kind, err);
+    su_status st = su_choice_parse(o, "kind", where, kind_names, &kind, err);
     if (!st && kind != (int)s->tower.kind) s->tower = kind == SU_TOWER_VIT ? vit_base : bert_base;
-    const field *fields = kind == SU_TOWER_VIT ? vit_fields : bert_fields;
-    if (!st) st = only_fields(o, fields, stream_fields, more, where, err);
-    if (!st) st = choice(o, "pooling", where, pooling_names, &pooling, err);
-    if (!st) st = choice(o, "activation", where, act_names, &act, err);
-    if (!st) st = fields_parse(fields, o, where, &s->tower, err);
-    if (!st) st = fields_parse(stream_fields, o, where, s, err);
+    const su_field *fields = kind == SU_TOWER_VIT ? vit_fields : bert_fields;
+    if (!st) st = su_fields_only(o, fields, stream_fields, more, where, err);
+    if (!st) st = su_choice_parse(o, "pooling", where, pooling_names, &pooling, err);
+    if (!st) st = su_choice_parse(o, "activation", where, act_names, &act, err);
+    if (!st) st = su_fields_parse(fields, o, where, &s->tower, err);
+    if (!st) st = su_fields_parse(stream_fields, o, where, s, err);
     if (!st) st = parse_numbers(o, "mean", where, -1e9, s->tower.mean, err);
     if (!st) st = parse_numbers(o, "std", where, 0.0, s->tower.std, err);
     s->tower.kind = (su_tower_kind)kind;
@@ -423,7 +305,7 @@ su_status su_model_config_parse(const json_t *json, const char *where, su_model_
 
 json_t *su_config_json(const su_train_config *c)
 {
-    json_t *o = fields_json(train_fields, c), *objective = fields_json(objective_fields, &c->objective);
+    json_t *o = su_fields_json(train_fields, c), *objective = su_fields_json(objective_fields, &c->objective);
     if (!o || !objective) {
         json_decref(o);
         json_decref(objective);
@@ -434,7 +316,7 @@ json_t *su_config_json(const su_train_config *c)
     json_object_set_new(o, "schema", json_string("suture.config/1"));
     json_object_set_new(o, "preset", json_string(c->preset));
     json_object_set_new(o, "objective", objective);
-    json_object_set_new(o, "augment", fields_json(augment_fields, &c->augment));
+    json_object_set_new(o, "augment", su_fields_json(augment_fields, &c->augment));
     json_object_set_new(o, "model", su_model_config_json(&c->model));
     return o;
 }
@@ -447,23 +329,23 @@ su_status su_config_merge(const json_t *json, const char *where, su_train_config
     if (!json_is_object(json)) return su_fail(err, SU_EFORMAT, "%s: a configuration is a JSON object", where);
     const json_t *objective = json_object_get(json, "objective"), *augment = json_object_get(json, "augment"),
                  *model = json_object_get(json, "model");
-    su_status st = only_fields(json, train_fields, NULL, more, where, err);
+    su_status st = su_fields_only(json, train_fields, NULL, more, where, err);
     const char *preset = NULL, *name = NULL;
     if (!st) st = su_json_string_or(json, "preset", where, NULL, &preset, err);
     if (!st && preset && *preset && strcmp(preset, c->preset)) st = su_config_preset(preset, c, err);
-    if (!st) st = fields_parse(train_fields, json, where, c, err);
+    if (!st) st = su_fields_parse(train_fields, json, where, c, err);
     if (!st && objective) {
         int centroids = c->objective.centroids;
-        st = only_fields(objective, objective_fields, NULL, objective_more, where, err);
+        st = su_fields_only(objective, objective_fields, NULL, objective_more, where, err);
         if (!st) st = su_json_string_or(objective, "name", where, NULL, &name, err);
         if (!st && name && strcmp(name, c->objective.name) && strcmp(name, "custom"))
             st = su_config_objective(name, &c->objective, err);
-        if (!st) st = fields_parse(objective_fields, objective, where, &c->objective, err);
-        if (!st) st = choice(objective, "centroids", where, centroid_names, &centroids, err);
+        if (!st) st = su_fields_parse(objective_fields, objective, where, &c->objective, err);
+        if (!st) st = su_choice_parse(objective, "centroids", where, centroid_names, &centroids, err);
         c->objective.centroids = (su_centroids)centroids;
     }
-    if (!st && augment) st = only_fields(augment, augment_fields, NULL, NULL, where, err);
-    if (!st && augment) st = fields_parse(augment_fields, augment, where, &c->augment, err);
+    if (!st && augment) st = su_fields_only(augment, augment_fields, NULL, NULL, where, err);
+    if (!st && augment) st = su_fields_parse(augment_fields, augment, where, &c->augment, err);
     if (!st && model) st = su_json_only(model, model_known, where, err);
     if (!st && model) st = su_model_config_parse(model, where, &c->model, err);
     return st;
