@@ -1,0 +1,228 @@
+#include "dicom/decode.h"
+#include "base/memory.h"
+#include "dicom/decode_dcmtk.h"
+#include "dicom/display.h"
+#include "dicom/j2k.h"
+#include <string.h>
+
+/* What the Image Pixel Module says [PS3.3 C.7.6.3], checked. */
+typedef struct {
+    int32_t rows, columns, samples, allocated, stored, high;
+    bool is_signed, planar, subsampled; /* subsampled: YBR_FULL_422 as it is stored natively */
+    int frames;
+    su_pixels_kind kind;
+    uint64_t length; /* of native data; 0: fragments */
+    bool fragments;
+    su_dicom_type type;
+    uint64_t frame_bytes; /* decoded */
+} layout;
+
+static int64_t integer_or(su_dicom_item *ds, uint32_t tag, int64_t fallback)
+{
+    int64_t v = fallback;
+    return su_dicom_integer(ds, tag, 0, &v) ? v : fallback;
+}
+
+static su_status read_layout(su_dicom_file *file, layout *l, su_error *err)
+{
+    const char *path = su_dicom_path(file);
+    su_dicom_item *ds = su_dicom_dataset(file);
+    char photometric[20];
+    su_status st = su_dicom_frames(file, &l->frames, err);
+    if (st) return st;
+    l->kind = su_dcmtk_pixels(file, &l->length, &l->fragments);
+    if (l->kind == SU_PIXELS_NONE) return su_fail(err, SU_ENOTFOUND, "%s: it has no pixel data", path);
+    const int64_t rows = integer_or(ds, SU_TAG(0x28, 0x10), 0),
+                  columns = integer_or(ds, SU_TAG(0x28, 0x11), 0);
+    const int64_t samples = integer_or(ds, SU_TAG(0x28, 0x02), 1),
+                  allocated = integer_or(ds, SU_TAG(0x28, 0x100), 0);
+    const int64_t stored = integer_or(ds, SU_TAG(0x28, 0x101), allocated);
+    const int64_t high = integer_or(ds, SU_TAG(0x28, 0x102), stored - 1);
+    if (rows < 1 || rows > 65535 || columns < 1 || columns > 65535)
+        return su_fail(err, SU_EFORMAT, "%s: %lld rows of %lld columns", path, (long long)rows,
+                       (long long)columns);
+    if (samples != 1 && samples != 3)
+        return su_fail(err, SU_EUNSUPPORTED, "%s: %lld samples a pixel; 1 and 3 are read", path,
+                       (long long)samples);
+    if (allocated != 1 && allocated != 8 && allocated != 16 && allocated != 32 && allocated != 64)
+        return su_fail(err, SU_EUNSUPPORTED, "%s: %lld bits allocated", path, (long long)allocated);
+    if (stored < 1 || stored > allocated || high < stored - 1 || high >= allocated)
+        return su_fail(err, SU_EFORMAT, "%s: %lld bits stored, high bit %lld, in %lld", path,
+                       (long long)stored, (long long)high, (long long)allocated);
+    l->rows = (int32_t)rows;
+    l->columns = (int32_t)columns;
+    l->samples = (int32_t)samples;
+    l->allocated = (int32_t)allocated;
+    l->stored = (int32_t)stored;
+    l->high = (int32_t)high;
+    l->is_signed = integer_or(ds, SU_TAG(0x28, 0x103), 0) == 1;
+    l->planar = samples == 3 && integer_or(ds, SU_TAG(0x28, 0x06), 0) == 1;
+    su_dicom_text(ds, SU_TAG(0x28, 0x04), photometric, sizeof photometric);
+    l->subsampled =
+        samples == 3 && allocated == 8 && !l->fragments && strcmp(photometric, "YBR_FULL_422") == 0;
+    if (l->kind == SU_PIXELS_FLOAT && allocated == 32)
+        l->type = SU_DICOM_F32;
+    else if (l->kind == SU_PIXELS_DOUBLE && allocated == 64)
+        l->type = SU_DICOM_F64;
+    else if (l->kind == SU_PIXELS_INTEGER && allocated <= 32)
+        l->type = (allocated <= 8    ? SU_DICOM_U8
+                   : allocated == 16 ? SU_DICOM_U16
+                                     : SU_DICOM_U32) +
+                  (l->is_signed ? 1 : 0);
+    else
+        return su_fail(err, SU_EUNSUPPORTED, "%s: pixel data of %d bits of that kind", path, l->allocated);
+    l->frame_bytes = (uint64_t)l->rows * (uint64_t)l->columns * (uint64_t)l->samples *
+                     (uint64_t)(allocated < 8 ? 1 : allocated / 8);
+    if (l->frame_bytes > (uint64_t)SU_DICOM_MAX_FRAME_BYTES)
+        return su_fail(err, SU_ELIMIT, "%s: %d x %d pixels a frame; at most %lld bytes are read", path,
+                       l->columns, l->rows, (long long)SU_DICOM_MAX_FRAME_BYTES);
+    return SU_OK;
+}
+
+/* ---- native ---- */
+
+static void unpack_bits(const uint8_t *in, uint64_t first, uint8_t *out, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) out[i] = in[(first + i) / 8] >> ((first + i) % 8) & 1;
+}
+
+/* Y1 Y2 Cb Cr a pair of pixels. */
+static void spread_422(const uint8_t *in, uint8_t *out, uint64_t pairs)
+{
+    for (uint64_t i = 0; i < pairs; i++, in += 4, out += 6) {
+        const uint8_t pair[6] = {in[0], in[2], in[3], in[1], in[2], in[3]};
+        memcpy(out, pair, sizeof pair);
+    }
+}
+
+static su_status read_native(su_dicom_file *file, const layout *l, int frame, uint8_t *out, su_error *err)
+{
+    const char *path = su_dicom_path(file);
+    const uint64_t values = (uint64_t)l->rows * (uint64_t)l->columns * (uint64_t)l->samples;
+    uint64_t offset = l->frame_bytes * (uint64_t)frame, bytes = l->frame_bytes, bit = 0;
+    if (l->allocated == 1) {
+        bit = values * (uint64_t)frame;
+        offset = bit / 8;
+        bytes = (bit + values + 7) / 8 - offset;
+        bit %= 8;
+    } else if (l->subsampled) {
+        if (l->columns % 2) return su_fail(err, SU_EFORMAT, "%s: YBR_FULL_422 of an odd width", path);
+        bytes = values / 3 * 2;
+        offset = bytes * (uint64_t)frame;
+        if (l->length >= l->frame_bytes * (uint64_t)l->frames) { /* says so, and is not */
+            offset = l->frame_bytes * (uint64_t)frame;
+            return su_dcmtk_native(file, l->kind, offset, l->frame_bytes, out, err);
+        }
+    }
+    if (offset + bytes > l->length)
+        return su_fail(err, SU_EFORMAT,
+                       "%s: truncated: %llu bytes of pixel data, where frame %d ends at %llu", path,
+                       (unsigned long long)l->length, frame + 1, (unsigned long long)(offset + bytes));
+    if (l->allocated != 1 && !l->subsampled) return su_dcmtk_native(file, l->kind, offset, bytes, out, err);
+    uint8_t *packed = su_alloc((size_t)bytes, 1);
+    if (!packed) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", path);
+    su_status st = su_dcmtk_native(file, l->kind, offset, bytes, packed, err);
+    if (!st && l->allocated == 1) unpack_bits(packed, bit, out, values);
+    if (!st && l->subsampled) spread_422(packed, out, values / 6);
+    su_free(packed);
+    return st;
+}
+
+/* Planes [3][n] to pixels [n][3]. */
+static su_status by_pixel(const layout *l, uint8_t *values, su_error *err)
+{
+    const size_t size = (size_t)l->allocated / 8, n = (size_t)l->rows * (size_t)l->columns;
+    uint8_t *made = su_alloc(3 * n, size);
+    if (!made) return su_fail(err, SU_ENOMEM, "no memory for a colour picture");
+    for (size_t k = 0; k < 3; k++)
+        for (size_t i = 0; i < n; i++) memcpy(made + (3 * i + k) * size, values + (k * n + i) * size, size);
+    memcpy(values, made, 3 * n * size);
+    su_free(made);
+    return SU_OK;
+}
+
+/* ---- values ---- */
+
+/* Bits stored .. of a wider word: shifted down, masked or sign-extended. */
+static void mask_values(const layout *l, void *values)
+{
+    const uint64_t n = (uint64_t)l->rows * (uint64_t)l->columns * (uint64_t)l->samples;
+    const int low = l->high + 1 - l->stored, up = l->allocated - 1 - l->high, down = up + low;
+    if (l->kind != SU_PIXELS_INTEGER || l->allocated == 1 || down == 0) return;
+#define MASK(T) \
+    for (uint64_t i = 0; i < n; i++) ((T *)values)[i] = (T)((T)(((T *)values)[i] << up) >> down);
+    switch (l->type) {
+    case SU_DICOM_U8:
+        MASK(uint8_t) break;
+    case SU_DICOM_S8:
+        MASK(int8_t) break;
+    case SU_DICOM_U16:
+        MASK(uint16_t) break;
+    case SU_DICOM_S16:
+        MASK(int16_t) break;
+    case SU_DICOM_U32:
+        MASK(uint32_t) break;
+    default:
+        MASK(int32_t) break;
+    }
+#undef MASK
+}
+
+static bool is_jpeg2000(const char *syntax)
+{
+    static const char *const uids[] = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91",
+                                       "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202",
+                                       "1.2.840.10008.1.2.4.203"};
+    for (size_t i = 0; i < sizeof uids / sizeof *uids; i++)
+        if (strcmp(uids[i], syntax) == 0) return true;
+    return false;
+}
+
+static su_status read_fragments(su_dicom_file *file, const layout *l, int frame, uint8_t *out, su_error *err)
+{
+    uint8_t *data = NULL;
+    size_t length = 0;
+    if (!is_jpeg2000(su_dicom_transfer_syntax(file)))
+        return su_dcmtk_decode(file, frame, l->frame_bytes, out, err);
+    su_status st = su_dcmtk_fragments(file, frame, l->frames, &data, &length, err);
+    if (!st)
+        st = su_j2k_decode(data, length, l->rows, l->columns, l->samples, l->allocated / 8,
+                           su_dicom_path(file), out, err);
+    su_free(data);
+    return st;
+}
+
+su_status su_dicom_decode(su_dicom_file *file, int frame, su_dicom_pixels *pixels, su_error *err)
+{
+    layout l = {0};
+    *pixels = (su_dicom_pixels){0};
+    su_status st = read_layout(file, &l, err);
+    if (st) return st;
+    if (frame < 0 || frame >= l.frames)
+        return su_fail(err, SU_ENOTFOUND, "%s: there is no frame %d; it has %d", su_dicom_path(file),
+                       frame + 1, l.frames);
+    if (l.fragments && l.allocated < 8)
+        return su_fail(err, SU_EUNSUPPORTED, "%s: compressed pixels of 1 bit", su_dicom_path(file));
+    uint8_t *values = su_alloc((size_t)l.frame_bytes + 2, 1); /* DCMTK wants an even size */
+    if (!values) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", su_dicom_path(file));
+    if (l.fragments) {
+        st = read_fragments(file, &l, frame, values, err);
+    } else {
+        st = read_native(file, &l, frame, values, err);
+        if (!st && l.planar && !l.subsampled) st = by_pixel(&l, values, err);
+    }
+    if (st) {
+        su_free(values);
+        return st;
+    }
+    mask_values(&l, values);
+    *pixels = (su_dicom_pixels){{values, l.type, l.rows, l.columns, l.samples}, values};
+    return SU_OK;
+}
+
+void su_dicom_pixels_free(su_dicom_pixels *pixels)
+{
+    if (!pixels) return;
+    su_free(pixels->memory);
+    *pixels = (su_dicom_pixels){0};
+}

@@ -1,0 +1,185 @@
+// DCMTK's side of decode.c. No type and no exception of C++ leaves this file.
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include <dcmtk/config/osconfig.h>
+#include <dcmtk/dcmdata/dcpixel.h>
+#include <dcmtk/dcmdata/dcpixseq.h>
+#include <dcmtk/dcmdata/dcpxitem.h>
+#include <dcmtk/dcmdata/dcrledrg.h>
+#include <dcmtk/dcmdata/dctk.h>
+#include <dcmtk/dcmjpeg/djdecode.h>
+#include <dcmtk/dcmjpls/djdecode.h>
+
+extern "C" {
+#include "base/memory.h"
+#include "dicom/decode_dcmtk.h"
+}
+
+namespace
+{
+
+DcmItem *dataset(su_dicom_file *file)
+{
+    return reinterpret_cast<DcmItem *>(su_dicom_dataset(file));
+}
+
+template <class F> su_status guarded(su_dicom_file *file, su_error *err, F &&body)
+{
+    try {
+        return body();
+    } catch (const std::bad_alloc &) {
+        return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", su_dicom_path(file));
+    } catch (...) {
+        return su_fail(err, SU_EFORMAT, "%s: its pixel data cannot be decoded", su_dicom_path(file));
+    }
+}
+
+DcmElement *element(su_dicom_file *file, su_pixels_kind kind)
+{
+    const DcmTagKey keys[] = {DCM_UndefinedTagKey, DCM_PixelData, DCM_FloatPixelData,
+                              DCM_DoubleFloatPixelData};
+    DcmElement *e = nullptr;
+    if (dataset(file)->findAndGetElement(keys[kind], e).bad()) return nullptr;
+    return e;
+}
+
+void register_codecs()
+{
+    static std::once_flag once;
+    std::call_once(once, [] {
+        DJDecoderRegistration::registerCodecs(EDC_never, EUC_default, EPC_colorByPixel);
+        DJLSDecoderRegistration::registerCodecs(EJLSUC_default, EJLSPC_colorByPixel);
+        DcmRLEDecoderRegistration::registerCodecs();
+    });
+}
+
+DcmPixelSequence *sequence(su_dicom_file *file)
+{
+    DcmPixelData *pixels = dynamic_cast<DcmPixelData *>(element(file, SU_PIXELS_INTEGER));
+    DcmPixelSequence *found = nullptr;
+    E_TransferSyntax syntax = EXS_Unknown;
+    const DcmRepresentationParameter *parameter = nullptr;
+    if (!pixels) return nullptr;
+    pixels->getOriginalRepresentationKey(syntax, parameter);
+    if (pixels->getEncapsulatedRepresentation(syntax, parameter, found).bad()) return nullptr;
+    return found;
+}
+
+} // namespace
+
+su_pixels_kind su_dcmtk_pixels(su_dicom_file *file, uint64_t *bytes, bool *fragments)
+{
+    *bytes = 0;
+    *fragments = false;
+    try {
+        for (int k = SU_PIXELS_INTEGER; k <= SU_PIXELS_DOUBLE; k++) {
+            DcmElement *e = element(file, static_cast<su_pixels_kind>(k));
+            if (!e) continue;
+            *fragments = k == SU_PIXELS_INTEGER && sequence(file) != nullptr;
+            *bytes = *fragments ? 0 : e->getLengthField();
+            return static_cast<su_pixels_kind>(k);
+        }
+    } catch (...) {
+    }
+    return SU_PIXELS_NONE;
+}
+
+su_status su_dcmtk_native(su_dicom_file *file, su_pixels_kind kind, uint64_t offset, uint64_t bytes,
+                          void *out, su_error *err)
+{
+    return guarded(file, err, [&] {
+        DcmElement *e = element(file, kind);
+        const OFCondition c =
+            e ? e->getPartialValue(out, static_cast<Uint32>(offset), static_cast<Uint32>(bytes))
+              : EC_TagNotFound;
+        return c.good() ? SU_OK
+                        : su_fail(err, SU_EFORMAT, "%s: pixel data: %s", su_dicom_path(file), c.text());
+    });
+}
+
+su_status su_dcmtk_decode(su_dicom_file *file, int frame, uint64_t bytes, void *out, su_error *err)
+{
+    register_codecs();
+    return guarded(file, err, [&] {
+        DcmPixelData *pixels = dynamic_cast<DcmPixelData *>(element(file, SU_PIXELS_INTEGER));
+        Uint32 fragment = 0;
+        OFString model;
+        const OFCondition c =
+            pixels ? pixels->getUncompressedFrame(dataset(file), static_cast<Uint32>(frame), fragment, out,
+                                                  static_cast<Uint32>(bytes), model)
+                   : EC_TagNotFound;
+        return c.good() ? SU_OK
+                        : su_fail(err, SU_EFORMAT, "%s: pixel data: %s", su_dicom_path(file), c.text());
+    });
+}
+
+// Fragments first .. end - 1 of item numbers (0 is the offset table) make the frame: by the offset table
+// where it has an entry a frame, else one fragment a frame, else all of them when there is one frame.
+static bool frame_fragments(DcmPixelSequence *all, int frame, int frames, unsigned long *first,
+                            unsigned long *end)
+{
+    const unsigned long items = all->card();
+    DcmPixelItem *table = nullptr, *item = nullptr;
+    Uint8 *raw = nullptr;
+    *first = 1;
+    *end = items;
+    if (frames == 1) return true;
+    if (items == static_cast<unsigned long>(frames) + 1) {
+        *first = static_cast<unsigned long>(frame) + 1;
+        *end = *first + 1;
+        return true;
+    }
+    if (all->getItem(table, 0).bad() || table->getLength() != 4u * static_cast<Uint32>(frames) ||
+        table->getUint8Array(raw).bad() || !raw)
+        return false;
+    const auto offset = [&](int f) { // little endian, as all encapsulated data
+        const Uint8 *p = raw + 4 * f;
+        return static_cast<uint64_t>(p[0]) | static_cast<uint64_t>(p[1]) << 8 |
+               static_cast<uint64_t>(p[2]) << 16 | static_cast<uint64_t>(p[3]) << 24;
+    };
+    const uint64_t from = offset(frame), to = frame + 1 < frames ? offset(frame + 1) : UINT64_MAX;
+    bool found = false;
+    uint64_t at = 0;
+    for (unsigned long i = 1; i < items; i++) {
+        if (at == from) {
+            *first = i;
+            found = true;
+        }
+        if (at == to) *end = i;
+        if (all->getItem(item, i).bad()) return false;
+        at += 8 + item->getLength();
+    }
+    return found && *end > *first;
+}
+
+su_status su_dcmtk_fragments(su_dicom_file *file, int frame, int frames, uint8_t **data, size_t *length,
+                             su_error *err)
+{
+    *data = nullptr;
+    *length = 0;
+    return guarded(file, err, [&]() -> su_status {
+        DcmPixelSequence *all = sequence(file);
+        unsigned long first = 0, end = 0;
+        if (!all || all->card() < 2)
+            return su_fail(err, SU_EFORMAT, "%s: pixel data without a fragment", su_dicom_path(file));
+        if (!frame_fragments(all, frame, frames, &first, &end))
+            return su_fail(err, SU_EFORMAT, "%s: which fragments make frame %d is not to be found out",
+                           su_dicom_path(file), frame + 1);
+        std::vector<uint8_t> joined;
+        for (unsigned long i = first; i < end; i++) {
+            DcmPixelItem *item = nullptr;
+            Uint8 *bytes = nullptr;
+            if (all->getItem(item, i).bad() || item->getUint8Array(bytes).bad() || !bytes) continue;
+            joined.insert(joined.end(), bytes, bytes + item->getLength());
+        }
+        *data = static_cast<uint8_t *>(su_alloc(joined.size() + 1, 1));
+        if (!*data) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", su_dicom_path(file));
+        std::memcpy(*data, joined.data(), joined.size());
+        *length = joined.size();
+        return SU_OK;
+    });
+}

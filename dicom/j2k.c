@@ -1,0 +1,128 @@
+#include "dicom/j2k.h"
+#include "base/memory.h"
+#include <openjpeg.h>
+#include <string.h>
+
+typedef struct {
+    const uint8_t *data;
+    size_t length, at;
+} source;
+
+static OPJ_SIZE_T read_source(void *buffer, OPJ_SIZE_T wanted, void *self)
+{
+    source *s = self;
+    size_t n = s->length - s->at;
+    if (n == 0) return (OPJ_SIZE_T)-1;
+    if (n > wanted) n = wanted;
+    memcpy(buffer, s->data + s->at, n);
+    s->at += n;
+    return n;
+}
+
+static OPJ_OFF_T skip_source(OPJ_OFF_T n, void *self)
+{
+    source *s = self;
+    if (n < 0) return -1;
+    const size_t left = s->length - s->at;
+    const size_t step = (uint64_t)n > left ? left : (size_t)n;
+    s->at += step;
+    return (OPJ_OFF_T)step;
+}
+
+static OPJ_BOOL seek_source(OPJ_OFF_T at, void *self)
+{
+    source *s = self;
+    if (at < 0 || (uint64_t)at > s->length) return OPJ_FALSE;
+    s->at = (size_t)at;
+    return OPJ_TRUE;
+}
+
+static void first_message(const char *text, void *self)
+{
+    char *kept = self;
+    if (!kept[0]) {
+        strncpy(kept, text, 119);
+        kept[strcspn(kept, "\n")] = '\0';
+    }
+}
+
+static void no_message(const char *text, void *self)
+{
+    (void)text;
+    (void)self;
+}
+
+/* Values of all components, by pixel. */
+static void interleave(const opj_image_t *image, int bytes, void *out)
+{
+    const int32_t samples = (int32_t)image->numcomps;
+    const int64_t n = (int64_t)image->comps[0].w * image->comps[0].h;
+    for (int32_t k = 0; k < samples; k++) {
+        const OPJ_INT32 *p = image->comps[k].data;
+        if (bytes == 1)
+            for (int64_t i = 0; i < n; i++) ((uint8_t *)out)[i * samples + k] = (uint8_t)p[i];
+        else if (bytes == 2)
+            for (int64_t i = 0; i < n; i++) ((uint16_t *)out)[i * samples + k] = (uint16_t)p[i];
+        else
+            for (int64_t i = 0; i < n; i++) ((uint32_t *)out)[i * samples + k] = (uint32_t)p[i];
+    }
+}
+
+static su_status check_image(const opj_image_t *image, int32_t rows, int32_t columns, int32_t samples,
+                             const char *name, su_error *err)
+{
+    bool same = image->numcomps == (OPJ_UINT32)samples;
+    for (OPJ_UINT32 k = 0; same && k < image->numcomps; k++)
+        same = image->comps[k].w == (OPJ_UINT32)columns && image->comps[k].h == (OPJ_UINT32)rows;
+    if (same) return SU_OK;
+    return su_fail(err, SU_EFORMAT, "%s: its JPEG 2000 picture is not of %d x %d pixels of %d samples", name,
+                   columns, rows, samples);
+}
+
+static su_status run(opj_codec_t *codec, opj_stream_t *stream, int32_t rows, int32_t columns, int32_t samples,
+                     int bytes, const char *name, void *out, su_error *err)
+{
+    opj_dparameters_t parameters;
+    opj_image_t *image = NULL;
+    char message[120] = "";
+    opj_set_default_decoder_parameters(&parameters);
+    opj_set_error_handler(codec, first_message, message);
+    opj_set_warning_handler(codec, no_message, NULL);
+    opj_set_info_handler(codec, no_message, NULL);
+    su_status st = SU_OK;
+    if (!opj_setup_decoder(codec, &parameters) || !opj_decoder_set_strict_mode(codec, OPJ_TRUE) ||
+        !opj_read_header(stream, codec, &image))
+        st = SU_EFORMAT;
+    else
+        st = check_image(image, rows, columns, samples, name, err);
+    if (!st && (!opj_decode(codec, stream, image) || !image->comps[0].data)) st = SU_EFORMAT;
+    if (st == SU_EFORMAT && (!err || !err->message[0] || message[0]))
+        su_fail(err, SU_EFORMAT, "%s: JPEG 2000: %s", name, message[0] ? message : "damaged");
+    if (!st) interleave(image, bytes, out);
+    opj_image_destroy(image);
+    return st;
+}
+
+su_status su_j2k_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
+                        int bytes, const char *name, void *out, su_error *err)
+{
+    static const uint8_t boxes[] = {0, 0, 0, 12, 'j', 'P', ' ', ' '};
+    const bool file = length > sizeof boxes && memcmp(data, boxes, sizeof boxes) == 0;
+    source s = {data, length, 0};
+    opj_codec_t *codec = opj_create_decompress(file ? OPJ_CODEC_JP2 : OPJ_CODEC_J2K);
+    opj_stream_t *stream = opj_stream_create(1 << 20, OPJ_TRUE);
+    su_status st;
+    if (codec && stream) {
+        opj_stream_set_user_data(stream, &s, NULL);
+        opj_stream_set_user_data_length(stream, length);
+        opj_stream_set_read_function(stream, read_source);
+        opj_stream_set_skip_function(stream, skip_source);
+        opj_stream_set_seek_function(stream, seek_source);
+        st = run(codec, stream, rows, columns, samples, bytes, name, out, err);
+    } else {
+        st = su_fail(err, SU_ENOMEM, "%s: no memory to decode it", name);
+    }
+    opj_stream_destroy(stream);
+    opj_destroy_codec(codec);
+    return st;
+}

@@ -1,0 +1,15 @@
+/* JPEG 2000 and HTJ2K codestreams, bare or in a JP2 file, through OpenJPEG. For decode.c only. */
+#ifndef SU_DICOM_J2K_H
+#define SU_DICOM_J2K_H
+
+#include "base/error.h"
+#include <stddef.h>
+#include <stdint.h>
+
+/* Decodes to out [rows, columns, samples] of `bytes` (1, 2 or 4) a value. The picture must be of that size;
+ * values are what the codestream says (signed ones sign-extended, the multiple component transform undone).
+ * SU_EFORMAT, SU_ENOMEM. */
+su_status su_j2k_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
+                        int bytes, const char *name, void *out, su_error *err);
+
+#endif
