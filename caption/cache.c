@@ -1,0 +1,254 @@
+#include "caption/cache.h"
+#include <math.h>
+#include <string.h>
+
+/* Lists of a call on the device, max_rows each; the keys follow them. */
+enum {
+    LIST_ID,
+    LIST_POSITION,
+    LIST_TYPE,
+    LIST_PLACE,
+    LIST_LENGTH,
+    LIST_IMAGE,
+    LIST_TOKENS,
+    LIST_WANTED,
+    LIST_ZERO,
+    LISTS
+};
+
+struct su_cache {
+    const su_decoder *decoder;
+    su_device *device;
+    int32_t slots, places, memory_tokens, max_rows, max_keys;
+    size_t bytes;
+    void *memory;         /* of all that follows */
+    void **text, **image; /* [depth]: act [slots*places, 2w], [slots*memory_tokens, 2w] */
+    void *x, *next, *y, *q, *kv, *attended, *wide, *logits, *losses, *loss; /* act [max_rows, ...] */
+    void *narrow; /* F32 copy of logits where act is not */
+    int32_t *lists, *keys;
+    int32_t *host; /* [3 * max_rows] */
+};
+
+static void plan(su_cache *c, su_arena *a)
+{
+    const su_decoder_config *k = &c->decoder->config;
+    size_t act = su_dtype_size(c->device->act), acc = su_dtype_size(c->device->acc), w = (size_t)k->width;
+    size_t n = (size_t)c->max_rows, wide = (size_t)k->mlp > 2 * w ? (size_t)k->mlp : 2 * w;
+    for (int32_t i = 0; i < k->depth; i++) {
+        c->text[i] = su_arena_take(a, (size_t)c->slots * (size_t)c->places * 2 * w, act);
+        c->image[i] = su_arena_take(a, (size_t)c->slots * (size_t)c->memory_tokens * 2 * w, act);
+    }
+    c->x = su_arena_take(a, n * w, act);
+    c->next = su_arena_take(a, n * w, act);
+    c->y = su_arena_take(a, n * w, act);
+    c->q = su_arena_take(a, n * w, act);
+    c->kv = su_arena_take(a, n * 2 * w, act);
+    c->attended = su_arena_take(a, n * w, act);
+    c->wide = su_arena_take(a, n * wide, act);
+    c->logits = su_arena_take(a, n * (size_t)k->vocabulary, act);
+    c->losses = su_arena_take(a, n, acc);
+    c->loss = su_arena_take(a, 1, acc);
+    c->narrow = c->device->act == SU_DTYPE_F32 ? c->logits : su_arena_take(a, n * (size_t)k->vocabulary, 4);
+    c->lists = su_arena_take(a, n * LISTS, sizeof(int32_t));
+    c->keys = su_arena_take(a, n * (size_t)c->max_keys, sizeof(int32_t));
+}
+
+su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places, int32_t memory_tokens,
+                       int32_t max_rows, int32_t max_keys, su_cache **cache, su_error *err)
+{
+    *cache = NULL;
+    su_cache *c = su_calloc(1, sizeof *c);
+    if (!c) return su_fail(err, SU_ENOMEM, "no memory for a cache");
+    *c = (su_cache){.decoder = decoder,
+                    .device = decoder->device,
+                    .slots = slots,
+                    .places = places,
+                    .memory_tokens = memory_tokens,
+                    .max_rows = max_rows,
+                    .max_keys = max_keys};
+    c->text = su_calloc((size_t)decoder->config.depth, sizeof *c->text);
+    c->image = su_calloc((size_t)decoder->config.depth, sizeof *c->image);
+    c->host = su_calloc((size_t)max_rows * 3, sizeof *c->host);
+    su_status st = c->text && c->image && c->host ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for a cache");
+    su_arena a;
+    if (!st) {
+        su_arena_measure(&a);
+        plan(c, &a);
+        c->bytes = a.peak;
+        st = c->device->ops->alloc(c->device, c->bytes, &c->memory, err);
+        if (st)
+            st = su_fail_context(err, st, "%d captions at a time need %.1f MB (a smaller --batch needs less)",
+                                 slots, (double)c->bytes / 1e6);
+    }
+    if (!st) {
+        su_arena_init(&a, c->memory, c->bytes);
+        plan(c, &a);
+        c->device->ops->zero(c->device, c->memory, c->bytes);
+        *cache = c;
+    } else {
+        su_cache_free(c);
+    }
+    return st;
+}
+
+void su_cache_free(su_cache *c)
+{
+    if (!c) return;
+    if (c->memory) c->device->ops->release(c->device, c->memory);
+    su_free(c->text);
+    su_free(c->image);
+    su_free(c->host);
+    su_free(c);
+}
+
+size_t su_cache_bytes(const su_cache *c)
+{
+    return c->bytes;
+}
+
+void su_cache_set_image(su_cache *c, int32_t slot, const void *memory)
+{
+    const su_decoder *d = c->decoder;
+    int64_t w = d->config.width;
+    for (int32_t i = 0; i < d->config.depth; i++) {
+        const su_block *b = &d->blocks[i];
+        c->device->ops->linear(
+            c->device, su_act_at(c->device, c->image[i], (int64_t)slot * c->memory_tokens * 2 * w), NULL,
+            memory, su_param_weight(d->params, b->ckv_w), su_param_weight(d->params, b->ckv_b), SU_ACT_NONE,
+            c->memory_tokens, 2 * d->config.width, d->config.memory_width);
+    }
+}
+
+static int32_t *list_of(const su_cache *c, int which)
+{
+    return c->lists + (size_t)which * (size_t)c->max_rows;
+}
+
+static su_status upload(su_cache *c, const su_cache_call *call, su_error *err)
+{
+    const su_decoder_config *k = &c->decoder->config;
+    int32_t n = call->rows, *first = c->host, *tokens = first + c->max_rows, *zero = tokens + c->max_rows;
+    if (n < 1 || n > c->max_rows || call->asked < 0 || call->asked > n)
+        return su_fail(err, SU_EINVAL, "%d rows do not fit the planned %d", n, c->max_rows);
+    for (int32_t r = 0; r < n; r++) {
+        if (call->ids[r] < 0 || call->ids[r] >= k->vocabulary || call->position[r] < 0 ||
+            call->position[r] >= k->positions || call->type[r] < 0 || call->type[r] >= k->types)
+            return su_fail(err, SU_EINVAL,
+                           "token %d at position %d of type %d is beyond the decoder's tables", call->ids[r],
+                           call->position[r], call->type[r]);
+        if (call->slot[r] < 0 || call->slot[r] >= c->slots || call->place[r] < 0 ||
+            call->place[r] >= c->slots * c->places || call->lengths[r] < 1 || call->lengths[r] > c->max_keys)
+            return su_fail(err, SU_EINVAL, "row %d lies beyond the cache", r);
+        first[r] = call->slot[r] * c->memory_tokens;
+        tokens[r] = c->memory_tokens;
+        zero[r] = 0;
+    }
+    const struct {
+        int list;
+        const int32_t *from;
+        int32_t count;
+    } lists[] = {{LIST_ID, call->ids, n},
+                 {LIST_POSITION, call->position, n},
+                 {LIST_TYPE, call->type, n},
+                 {LIST_PLACE, call->place, n},
+                 {LIST_LENGTH, call->lengths, n},
+                 {LIST_IMAGE, first, n},
+                 {LIST_TOKENS, tokens, n},
+                 {LIST_ZERO, zero, n},
+                 {LIST_WANTED, call->wanted, call->asked}};
+    const su_device_ops *ops = c->device->ops;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        ops->upload(c->device, list_of(c, lists[i].list), lists[i].from,
+                    (size_t)lists[i].count * sizeof(int32_t));
+    ops->upload(c->device, c->keys, call->keys, (size_t)n * (size_t)c->max_keys * sizeof(int32_t));
+    return SU_OK;
+}
+
+static void dense(const su_cache *c, void *y, const void *x, int64_t w, int64_t w_at, int64_t b, int64_t b_at,
+                  su_activation f, int64_t rows, int32_t out, int32_t in)
+{
+    const su_params *p = c->decoder->params;
+    c->device->ops->linear(c->device, y, NULL, x, su_act_at(c->device, su_param_weight(p, w), w_at),
+                           su_act_at(c->device, su_param_weight(p, b), b_at), f, rows, out, in);
+}
+
+/* x = LayerNorm(x + y) */
+static void close_branch(su_cache *c, const su_block *b, int which, int64_t rows)
+{
+    const su_params *p = c->decoder->params;
+    void *x = c->x;
+    c->device->ops->norm(c->device, c->next, c->y, NULL, NULL, c->y, x, su_param_weight(p, b->norm_w[which]),
+                         su_param_weight(p, b->norm_b[which]), b->config.eps, rows, b->config.width);
+    c->x = c->next;
+    c->next = x;
+}
+
+static void run_block(su_cache *c, int32_t layer, int64_t n)
+{
+    const su_block *b = &c->decoder->blocks[layer];
+    su_device *d = c->device;
+    const int32_t w = b->config.width;
+    su_attend a = {.rows = (int32_t)n,
+                   .heads = b->config.heads,
+                   .dim = w / b->config.heads,
+                   .q_stride = w,
+                   .kv_stride = 2 * (int64_t)w,
+                   .o_stride = w,
+                   .index = c->keys,
+                   .index_stride = c->max_keys,
+                   .lengths = list_of(c, LIST_LENGTH),
+                   .scale = 1.0 / sqrt((double)w / b->config.heads)};
+    dense(c, c->q, c->x, b->qkv_w, 0, b->qkv_b, 0, SU_ACT_NONE, n, w, w);
+    dense(c, c->kv, c->x, b->qkv_w, (int64_t)w * w, b->qkv_b, w, SU_ACT_NONE, n, 2 * w, w);
+    d->ops->scatter(d, c->text[layer], c->kv, list_of(c, LIST_PLACE), n, 2 * w);
+    d->ops->attend(d, &a, c->attended, c->q, c->text[layer], su_act_at(d, c->text[layer], w));
+    dense(c, c->y, c->attended, b->out_w, 0, b->out_b, 0, SU_ACT_NONE, n, w, w);
+    close_branch(c, b, 0, n);
+
+    a.index = NULL;
+    a.first = list_of(c, LIST_IMAGE);
+    a.lengths = list_of(c, LIST_TOKENS);
+    dense(c, c->q, c->x, b->cq_w, 0, b->cq_b, 0, SU_ACT_NONE, n, w, w);
+    d->ops->attend(d, &a, c->attended, c->q, c->image[layer], su_act_at(d, c->image[layer], w));
+    dense(c, c->y, c->attended, b->cout_w, 0, b->cout_b, 0, SU_ACT_NONE, n, w, w);
+    close_branch(c, b, 1, n);
+
+    dense(c, c->wide, c->x, b->in_w, 0, b->in_b, 0, b->config.act, n, b->config.mlp, w);
+    dense(c, c->y, c->wide, b->mlp_w, 0, b->mlp_b, 0, SU_ACT_NONE, n, w, b->config.mlp);
+    close_branch(c, b, 2, n);
+}
+
+su_status su_cache_run(su_cache *c, const su_cache_call *call, float *logits, float *log_sums, su_error *err)
+{
+    const su_decoder *dec = c->decoder;
+    const su_decoder_config *k = &dec->config;
+    const su_params *p = dec->params;
+    su_device *d = c->device;
+    int64_t n = call->rows, asked = call->asked;
+    su_status st = upload(c, call, err);
+    if (st) return st;
+    d->ops->gather(d, c->y, false, su_param_weight(p, dec->word), list_of(c, LIST_ID), n, k->width);
+    d->ops->gather(d, c->y, true, su_param_weight(p, dec->position), list_of(c, LIST_POSITION), n, k->width);
+    d->ops->gather(d, c->y, true, su_param_weight(p, dec->type), list_of(c, LIST_TYPE), n, k->width);
+    d->ops->norm(d, c->x, NULL, NULL, NULL, c->y, NULL, su_param_weight(p, dec->norm_w),
+                 su_param_weight(p, dec->norm_b), k->eps, n, k->width);
+    for (int32_t i = 0; i < k->depth; i++) run_block(c, i, n);
+    if (!asked) return d->ops->sync(d, err);
+    d->ops->gather(d, c->q, false, c->x, list_of(c, LIST_WANTED), asked, k->width);
+    dense(c, c->y, c->q, dec->dense_w, 0, dec->dense_b, 0, k->act, asked, k->width, k->width);
+    d->ops->norm(d, c->q, NULL, NULL, NULL, c->y, NULL, su_param_weight(p, dec->head_norm_w),
+                 su_param_weight(p, dec->head_norm_b), k->eps, asked, k->width);
+    dense(c, c->logits, c->q, dec->word, 0, dec->bias, 0, SU_ACT_NONE, asked, k->vocabulary, k->width);
+    /* The loss of target 0 is log-sum-exp - logit 0. */
+    d->ops->zero(d, c->loss, su_dtype_size(d->acc));
+    d->ops->cross_entropy(d, c->loss, c->losses, NULL, c->logits, list_of(c, LIST_ZERO), 0.0, 0.0, asked,
+                          k->vocabulary);
+    if (c->narrow != c->logits)
+        d->ops->convert(d, c->narrow, SU_DTYPE_F32, c->logits, d->act, asked * k->vocabulary);
+    d->ops->download(d, logits, c->narrow, (size_t)(asked * k->vocabulary) * sizeof *logits);
+    if (d->acc != SU_DTYPE_F32) d->ops->convert(d, c->y, SU_DTYPE_F32, c->losses, d->acc, asked);
+    d->ops->download(d, log_sums, d->acc != SU_DTYPE_F32 ? c->y : c->losses,
+                     (size_t)asked * sizeof *log_sums);
+    for (int64_t r = 0; r < asked; r++) log_sums[r] += logits[r * k->vocabulary];
+    return d->ops->sync(d, err);
+}

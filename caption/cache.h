@@ -1,0 +1,42 @@
+/* The decoder a token at a time: keys and values of what was read are kept.
+ *
+ *   keys and values of text     per layer, [slots * places][2 width]; a row is written once, at a place of
+ * the caller's choice, and never moves: a beam that branches shares its past by naming the same places, so
+ * that nothing is copied when beams change places keys and values of images   per layer, [slots *
+ * memory_tokens][2 width]: computed once an image, shared by its beams
+ *
+ * A row's logits depend on its own token, places and image alone, to the bit, on the CPU with its own matrix
+ * products: it does not matter what else is in the call. */
+#ifndef SU_CAPTION_CACHE_H
+#define SU_CAPTION_CACHE_H
+
+#include "caption/decoder.h"
+
+typedef struct su_cache su_cache;
+
+/* max_rows: of one call; max_keys: of one row. The decoder is borrowed. */
+su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places, int32_t memory_tokens,
+                       int32_t max_rows, int32_t max_keys, su_cache **cache, su_error *err);
+void su_cache_free(su_cache *c);
+size_t su_cache_bytes(const su_cache *c); /* device memory */
+
+/* A new image in a slot. memory: act [memory_tokens, memory_width] on the device. */
+void su_cache_set_image(su_cache *c, int32_t slot, const void *memory);
+
+/* Rows of one call, host memory, [rows] each. A row's place may be among the keys of rows of the same call.
+ */
+typedef struct {
+    int32_t rows;
+    const int32_t *ids, *position, *type;
+    const int32_t *slot;    /* whose image it looks at */
+    const int32_t *place;   /* where its key and value go: 0 .. slots*places - 1, no place twice */
+    const int32_t *keys;    /* [rows][max_keys]: places of what it sees, its own included */
+    const int32_t *lengths; /* how many */
+    const int32_t *wanted;  /* [asked] rows whose logits are asked for */
+    int32_t asked;
+} su_cache_call;
+
+/* logits [asked, vocabulary] and log_sums [asked] (log-sum-exp of each), host memory. */
+su_status su_cache_run(su_cache *c, const su_cache_call *call, float *logits, float *log_sums, su_error *err);
+
+#endif
