@@ -71,6 +71,17 @@ static size_t begins_with(const char *path, uint8_t head[132])
     return got;
 }
 
+/* With the preamble and DICM of PS3.10; or without, as some archives leave files: then the first tag is one
+ * of group 2 or 8, in either byte order. */
+static bool is_dicom(const uint8_t head[132], size_t length)
+{
+    if (length < 132) return false;
+    if (memcmp(head + 128, "DICM", 4) == 0) return true;
+    const bool little = (head[0] == 2 || head[0] == 8) && head[1] == 0 && head[3] == 0;
+    const bool big = head[0] == 0 && (head[1] == 2 || head[1] == 8) && head[2] == 0;
+    return little || big;
+}
+
 su_status su_image_load(const char *path, const su_image_recipe *recipe, su_image *image, su_error *err)
 {
     char *data;
@@ -81,8 +92,7 @@ su_status su_image_load(const char *path, const su_image_recipe *recipe, su_imag
     /* Opening a pipe would wait for its writer, and a terminal for its user. */
     if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode))
         return su_fail(err, SU_EIO, "%s: is a device, pipe or socket, not a file", path);
-    if (begins_with(path, head) == sizeof head && memcmp(head + 128, "DICM", 4) == 0)
-        return su_image_load_dicom(path, recipe, image, err);
+    if (is_dicom(head, begins_with(path, head))) return su_image_load_dicom(path, recipe, image, err);
     su_status status = su_file_read(path, SU_IMAGE_MAX_BYTES, &data, &length, err);
     if (status) return status;
     status = su_image_decode((const uint8_t *)data, length, path, image, err);

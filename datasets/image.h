@@ -38,4 +38,7 @@ su_status su_image_decode(const uint8_t *data, size_t length, const char *name, 
  * to RGB repeats the value; RGB to grey is ITU-R BT.601 luma, in 16-bit weights as Pillow's mode "L". */
 su_status su_image_to_recipe(const su_image *in, const su_image_recipe *recipe, uint8_t *out, su_error *err);
 
+/* As an 8-bit PNG file, atomically; the spacing goes along where it is known. SU_EIO, SU_ENOMEM. */
+su_status su_image_write_png(const char *path, const su_image *image, su_error *err);
+
 #endif

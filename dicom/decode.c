@@ -95,6 +95,27 @@ static void spread_422(const uint8_t *in, uint8_t *out, uint64_t pairs)
     }
 }
 
+/* DCMTK turns words of 16 bits; of a big endian file, values of 32 bits still stand high word first, and
+ * bytes are read two by two. */
+static su_status read_bytes(su_dicom_file *file, const layout *l, uint64_t offset, uint64_t bytes,
+                            uint8_t *out, su_error *err)
+{
+    const bool big = strcmp(su_dicom_transfer_syntax(file), "1.2.840.10008.1.2.2") == 0;
+    if (!big || l->kind != SU_PIXELS_INTEGER) return su_dcmtk_native(file, l->kind, offset, bytes, out, err);
+    const uint64_t before = offset % 2, length = (before + bytes + 1) / 2 * 2;
+    uint8_t *words = su_alloc((size_t)length, 1);
+    if (!words) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", su_dicom_path(file));
+    su_status st = su_dcmtk_native(file, l->kind, offset - before, length, words, err);
+    if (!st) memcpy(out, words + before, (size_t)bytes);
+    su_free(words);
+    if (!st && l->allocated == 32)
+        for (uint64_t i = 0; i + 4 <= bytes; i += 4) {
+            const uint8_t swapped[4] = {out[i + 2], out[i + 3], out[i], out[i + 1]};
+            memcpy(out + i, swapped, 4);
+        }
+    return st;
+}
+
 static su_status read_native(su_dicom_file *file, const layout *l, int frame, uint8_t *out, su_error *err)
 {
     const char *path = su_dicom_path(file);
@@ -111,17 +132,17 @@ static su_status read_native(su_dicom_file *file, const layout *l, int frame, ui
         offset = bytes * (uint64_t)frame;
         if (l->length >= l->frame_bytes * (uint64_t)l->frames) { /* says so, and is not */
             offset = l->frame_bytes * (uint64_t)frame;
-            return su_dcmtk_native(file, l->kind, offset, l->frame_bytes, out, err);
+            return read_bytes(file, l, offset, l->frame_bytes, out, err);
         }
     }
     if (offset + bytes > l->length)
         return su_fail(err, SU_EFORMAT,
                        "%s: truncated: %llu bytes of pixel data, where frame %d ends at %llu", path,
                        (unsigned long long)l->length, frame + 1, (unsigned long long)(offset + bytes));
-    if (l->allocated != 1 && !l->subsampled) return su_dcmtk_native(file, l->kind, offset, bytes, out, err);
+    if (l->allocated != 1 && !l->subsampled) return read_bytes(file, l, offset, bytes, out, err);
     uint8_t *packed = su_alloc((size_t)bytes, 1);
     if (!packed) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", path);
-    su_status st = su_dcmtk_native(file, l->kind, offset, bytes, packed, err);
+    su_status st = read_bytes(file, l, offset, bytes, packed, err);
     if (!st && l->allocated == 1) unpack_bits(packed, bit, out, values);
     if (!st && l->subsampled) spread_422(packed, out, values / 6);
     su_free(packed);
@@ -143,27 +164,33 @@ static su_status by_pixel(const layout *l, uint8_t *values, su_error *err)
 
 /* ---- values ---- */
 
-/* Bits stored .. of a wider word: shifted down, masked or sign-extended. */
-static void mask_values(const layout *l, void *values)
+void su_dicom_pixels_mask(su_dicom_pixels *p)
 {
-    const uint64_t n = (uint64_t)l->rows * (uint64_t)l->columns * (uint64_t)l->samples;
-    const int low = l->high + 1 - l->stored, up = l->allocated - 1 - l->high, down = up + low;
-    if (l->kind != SU_PIXELS_INTEGER || l->allocated == 1 || down == 0) return;
+    static const int words[] = {8, 8, 16, 16, 32, 32};
+    const uint64_t n = (uint64_t)p->frame.rows * (uint64_t)p->frame.columns * (uint64_t)p->frame.samples;
+    if (p->frame.type > SU_DICOM_S32 || p->stored == words[p->frame.type] || p->stored < 2) return;
+    const int up = words[p->frame.type] - 1 - p->high, down = words[p->frame.type] - p->stored;
 #define MASK(T) \
-    for (uint64_t i = 0; i < n; i++) ((T *)values)[i] = (T)((T)(((T *)values)[i] << up) >> down);
-    switch (l->type) {
+    for (uint64_t i = 0; i < n; i++) ((T *)p->memory)[i] = (T)((T)(((T *)p->memory)[i] << up) >> down);
+    switch (p->frame.type) {
     case SU_DICOM_U8:
-        MASK(uint8_t) break;
+        MASK(uint8_t)
+        break;
     case SU_DICOM_S8:
-        MASK(int8_t) break;
+        MASK(int8_t)
+        break;
     case SU_DICOM_U16:
-        MASK(uint16_t) break;
+        MASK(uint16_t)
+        break;
     case SU_DICOM_S16:
-        MASK(int16_t) break;
+        MASK(int16_t)
+        break;
     case SU_DICOM_U32:
-        MASK(uint32_t) break;
+        MASK(uint32_t)
+        break;
     default:
-        MASK(int32_t) break;
+        MASK(int32_t)
+        break;
     }
 #undef MASK
 }
@@ -183,7 +210,7 @@ static su_status read_fragments(su_dicom_file *file, const layout *l, int frame,
     uint8_t *data = NULL;
     size_t length = 0;
     if (!is_jpeg2000(su_dicom_transfer_syntax(file)))
-        return su_dcmtk_decode(file, frame, l->frame_bytes, out, err);
+        return su_dcmtk_decode(file, frame, (l->frame_bytes + 1) / 2 * 2, out, err);
     su_status st = su_dcmtk_fragments(file, frame, l->frames, &data, &length, err);
     if (!st)
         st = su_j2k_decode(data, length, l->rows, l->columns, l->samples, l->allocated / 8,
@@ -203,7 +230,8 @@ su_status su_dicom_decode(su_dicom_file *file, int frame, su_dicom_pixels *pixel
                        frame + 1, l.frames);
     if (l.fragments && l.allocated < 8)
         return su_fail(err, SU_EUNSUPPORTED, "%s: compressed pixels of 1 bit", su_dicom_path(file));
-    uint8_t *values = su_alloc((size_t)l.frame_bytes + 2, 1); /* DCMTK wants an even size */
+    const uint64_t even = (l.frame_bytes + 1) / 2 * 2; /* DCMTK decodes to an even number of bytes only */
+    uint8_t *values = su_alloc((size_t)even, 1);
     if (!values) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", su_dicom_path(file));
     if (l.fragments) {
         st = read_fragments(file, &l, frame, values, err);
@@ -215,8 +243,7 @@ su_status su_dicom_decode(su_dicom_file *file, int frame, su_dicom_pixels *pixel
         su_free(values);
         return st;
     }
-    mask_values(&l, values);
-    *pixels = (su_dicom_pixels){{values, l.type, l.rows, l.columns, l.samples}, values};
+    *pixels = (su_dicom_pixels){{values, l.type, l.rows, l.columns, l.samples}, values, l.stored, l.high};
     return SU_OK;
 }
 

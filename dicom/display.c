@@ -293,6 +293,17 @@ static su_status read_modality(su_dicom_display_file *d, su_dicom_file *file, in
     return SU_OK;
 }
 
+/* Digital X-ray, mammography and intra-oral images: where these have no VOI attributes, their values are
+ * P-values. */
+static bool for_presentation(su_dicom_item *ds)
+{
+    static const char *const classes[] = {"1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.2",
+                                          "1.2.840.10008.5.1.4.1.1.1.3"};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (text_is(ds, SOP_CLASS, classes[i])) return true;
+    return false;
+}
+
 static void stored_range(int32_t bits, bool is_signed, double *low, double *high)
 {
     *low = is_signed ? -ldexp(1, bits - 1) : 0;
@@ -332,7 +343,7 @@ static bool read_windows(su_dicom_display_file *d, su_dicom_item *item)
 }
 
 static su_status read_voi(su_dicom_display_file *d, su_dicom_file *file, int frame, bool is_signed,
-                          bool has_shape, su_error *err)
+                          su_error *err)
 {
     su_dicom_display *show = &d->show;
     su_dicom_item *ds = su_dicom_dataset(file), *item = su_dicom_frame_item(file, frame, FRAME_VOI);
@@ -348,7 +359,7 @@ static su_status read_voi(su_dicom_display_file *d, su_dicom_file *file, int fra
     }
     if (read_windows(d, item)) return SU_OK;
     show->voi = (su_dicom_voi){.kind = SU_VOI_RANGE};
-    if (show->bits <= 8 || (has_shape && show->bits <= 16))
+    if (show->bits <= 8 || (for_presentation(ds) && show->bits <= 16))
         show->voi = (su_dicom_voi){.kind = SU_VOI_SPAN, .low = low, .high = high};
     return SU_OK;
 }
@@ -425,6 +436,7 @@ su_status su_dicom_display_open(su_dicom_file *file, int frame, su_dicom_display
     if (st) return st;
     (void)su_dicom_integer(ds, BITS_STORED, 0, &bits);
     (void)su_dicom_integer(ds, REPRESENTATION, 0, &representation);
+    if (!su_dicom_has(ds, BITS_STORED)) bits = 32; /* floats */
     d->show.bits = bits < 1 ? 1 : bits > 32 ? 32 : (int32_t)bits;
     const bool is_signed = representation == 1, has_shape = su_dicom_has(ds, PRESENTATION_SHAPE);
     if (d->show.colour == SU_DICOM_PALETTE) {
@@ -433,7 +445,7 @@ su_status su_dicom_display_open(su_dicom_file *file, int frame, su_dicom_display
         d->show.inverse = has_shape ? text_is(ds, PRESENTATION_SHAPE, "INVERSE") : d->show.monochrome1;
         read_padding(&d->show, ds, is_signed);
         st = read_modality(d, file, frame, is_signed, err);
-        if (!st) st = read_voi(d, file, frame, is_signed, has_shape, err);
+        if (!st) st = read_voi(d, file, frame, is_signed, err);
     }
     if (st) su_dicom_display_close(d);
     return st;

@@ -5,12 +5,12 @@
  * The choices that the standard leaves open, all of recipe dicom-standard/1:
  *   - a VOI LUT table and windows are there: the table, of several the first;
  *   - several windows: the first that its function is defined for (LINEAR: width >= 1, else width > 0);
- *   - neither, and up to 8 bits or a Presentation LUT Shape: all stored values are shown as they are (the VOI
- * stage is an identity);
+ *   - neither, and up to 8 bits or a digital X-ray image for presentation: all that can be stored is shown
+ *     as it is (the VOI stage is an identity);
  *   - neither, and more bits: the frame's own range, padding left out;
  *   - Presentation LUT Shape decides on inversion where it is given, else MONOCHROME1;
- *   - XA and XRF: the modality transformation is not for display [PS3.17 FFF.2.3.1.3.4], windows are of
- * stored values. */
+ *   - XA and XRF: the modality transformation is not for display, and windows are of stored values
+ *     [PS3.17 FFF.2.3.1.3.4]. */
 #ifndef SU_DICOM_DISPLAY_H
 #define SU_DICOM_DISPLAY_H
 

@@ -5,5 +5,6 @@ su_status su_image_load_dicom(const char *path, const su_image_recipe *recipe, s
 {
     (void)recipe;
     *image = (su_image){0};
-    return su_fail(err, SU_EUNSUPPORTED, "%s: a DICOM file; this build reads none (-DSUTURE_DICOM=OFF)", path);
+    return su_fail(err, SU_EUNSUPPORTED, "%s: a DICOM file; this build reads none (-DSUTURE_DICOM=OFF)",
+                   path);
 }

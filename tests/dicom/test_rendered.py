@@ -1,0 +1,69 @@
+"""`suture dicom render` on real files against pydicom (tests/golden/make_dicom_rendered.py), at 64 places of each frame.
+
+    python3 test_rendered.py SUTURE GOLDEN.json.gz SHARED/data/dicom
+
+Every difference of more than half a grey level is listed in EXPLAINED, with its reason; an explanation that is no longer
+needed fails the test as well. Skipped, with exit code 77, where the files are not there.
+"""
+import gzip
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from PIL import Image
+
+EXPLAINED = {}
+HALF = 0.5 + 2e-3  # the golden values have three decimals
+
+
+def places(count):
+    return [i * 2654435761 % count for i in range(64)]
+
+
+class Rendered(unittest.TestCase):
+    maxDiff = None
+    suture = golden = root = None
+
+    def difference(self, path, frame, want, out):
+        """The largest difference in grey levels, or why there is no picture."""
+        command = [self.suture, "dicom", "render", str(self.root / path), "--frame", frame, "--out", out, "--quiet"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            return done.stderr.strip()
+        with Image.open(out) as image:
+            shape = [image.height, image.width] + ([3] if image.mode == "RGB" else [])
+            if shape != want["shape"]:
+                return f"{shape} instead of {want['shape']}"
+            levels = image.tobytes()
+        return max(abs(levels[at] - value) for at, value in zip(places(len(levels)), want["values"]))
+
+    def test_real_files_are_rendered_as_by_pydicom(self):
+        with tempfile.TemporaryDirectory() as folder:
+            compared, unexplained, needless = 0, [], set(EXPLAINED)
+            for path, frames in self.golden.items():
+                for frame, want in frames.items():
+                    found = self.difference(path, frame, want, f"{folder}/x.png")
+                    compared += 1
+                    name = path.rsplit("/", 1)[-1]
+                    if isinstance(found, str) or found > HALF:
+                        needless.discard(name)
+                        if name not in EXPLAINED:
+                            unexplained.append(f"{path} frame {frame}: {found}")
+            self.assertEqual("\n".join(unexplained), "")
+            self.assertEqual(needless, set())
+            self.assertGreater(compared, 250)
+
+
+if __name__ == "__main__":
+    root = pathlib.Path(sys.argv.pop())
+    with gzip.open(sys.argv.pop()) as f:
+        Rendered.golden = json.load(f)
+    Rendered.root = root
+    Rendered.suture = sys.argv.pop()
+    if not (root / "manifest.csv").exists():
+        print(f"{root} is not there: skipped")
+        sys.exit(77)
+    unittest.main()
