@@ -210,11 +210,11 @@ static su_status read_fragments(su_dicom_file *file, const layout *l, int frame,
     uint8_t *data = NULL;
     size_t length = 0;
     if (!is_jpeg2000(su_dicom_transfer_syntax(file)))
-        return su_dcmtk_decode(file, frame, (l->frame_bytes + 1) / 2 * 2, out, err);
+        return su_dcmtk_decode(file, frame, l->frames, (l->frame_bytes + 1) / 2 * 2, out, err);
     su_status st = su_dcmtk_fragments(file, frame, l->frames, &data, &length, err);
     if (!st)
-        st = su_j2k_decode(data, length, l->rows, l->columns, l->samples, l->allocated / 8,
-                           su_dicom_path(file), out, err);
+        st = su_j2k_decode(data, length, l->rows, l->columns, l->samples,
+                           l->allocated < 8 ? 1 : l->allocated / 8, su_dicom_path(file), out, err);
     su_free(data);
     return st;
 }
@@ -228,7 +228,7 @@ su_status su_dicom_decode(su_dicom_file *file, int frame, su_dicom_pixels *pixel
     if (frame < 0 || frame >= l.frames)
         return su_fail(err, SU_ENOTFOUND, "%s: there is no frame %d; it has %d", su_dicom_path(file),
                        frame + 1, l.frames);
-    if (l.fragments && l.allocated < 8)
+    if (l.fragments && l.allocated < 8 && !is_jpeg2000(su_dicom_transfer_syntax(file)))
         return su_fail(err, SU_EUNSUPPORTED, "%s: compressed pixels of 1 bit", su_dicom_path(file));
     const uint64_t even = (l.frame_bytes + 1) / 2 * 2; /* DCMTK decodes to an even number of bytes only */
     uint8_t *values = su_alloc((size_t)even, 1);

@@ -69,6 +69,76 @@ DcmPixelSequence *sequence(su_dicom_file *file)
     return found;
 }
 
+// A codestream of JPEG or JPEG-LS (SOI) or JPEG 2000 (SOC) begins in this fragment.
+bool begins_picture(DcmPixelItem *item)
+{
+    Uint8 *p = nullptr;
+    return item->getLength() >= 4 && item->getUint8Array(p).good() && p && p[0] == 0xff &&
+           ((p[1] == 0xd8 && p[2] == 0xff) || (p[1] == 0x4f && p[2] == 0xff));
+}
+
+// By the offset table, which has an entry a frame.
+bool frame_by_table(DcmPixelSequence *all, int frame, int frames, unsigned long *first, unsigned long *end)
+{
+    DcmPixelItem *table = nullptr, *item = nullptr;
+    Uint8 *raw = nullptr;
+    if (all->getItem(table, 0).bad() || table->getLength() != 4u * static_cast<Uint32>(frames) ||
+        table->getUint8Array(raw).bad() || !raw)
+        return false;
+    const auto offset = [&](int f) { // little endian, as all encapsulated data
+        const Uint8 *p = raw + 4 * f;
+        return static_cast<uint64_t>(p[0]) | static_cast<uint64_t>(p[1]) << 8 |
+               static_cast<uint64_t>(p[2]) << 16 | static_cast<uint64_t>(p[3]) << 24;
+    };
+    const uint64_t from = offset(frame), to = frame + 1 < frames ? offset(frame + 1) : UINT64_MAX;
+    const unsigned long items = all->card();
+    uint64_t at = 0;
+    *first = 0;
+    *end = items;
+    for (unsigned long i = 1; i < items; i++) {
+        if (at == from) *first = i;
+        if (at == to) *end = i;
+        if (all->getItem(item, i).bad()) return false;
+        at += 8 + item->getLength();
+    }
+    return *first > 0 && *end > *first;
+}
+
+// By the places where a codestream begins: there must be one a frame.
+bool frame_by_marker(DcmPixelSequence *all, int frame, int frames, unsigned long *first, unsigned long *end)
+{
+    const unsigned long items = all->card();
+    int begun = 0;
+    *end = items;
+    for (unsigned long i = 1; i < items; i++) {
+        DcmPixelItem *item = nullptr;
+        if (all->getItem(item, i).bad()) return false;
+        if (!begins_picture(item)) continue;
+        if (begun == frame) *first = i;
+        if (begun == frame + 1) *end = i;
+        begun++;
+    }
+    return begun == frames;
+}
+
+// Fragments first .. end - 1 (item 0 is the offset table) make the frame.
+bool frame_fragments(DcmPixelSequence *all, int frame, int frames, unsigned long *first, unsigned long *end)
+{
+    const unsigned long items = all->card();
+    if (frames == 1 || items == static_cast<unsigned long>(frames) + 1) {
+        *first = frames == 1 ? 1 : static_cast<unsigned long>(frame) + 1;
+        *end = frames == 1 ? items : *first + 1;
+        return items > 1;
+    }
+    return frame_by_table(all, frame, frames, first, end) || frame_by_marker(all, frame, frames, first, end);
+}
+
+su_status no_fragments(su_dicom_file *file, int frame, su_error *err)
+{
+    return su_fail(err, SU_EFORMAT, "%s: which fragments of pixel data make frame %d cannot be told",
+                   su_dicom_path(file), frame + 1);
+}
+
 } // namespace
 
 su_pixels_kind su_dcmtk_pixels(su_dicom_file *file, uint64_t *bytes, bool *fragments)
@@ -101,12 +171,16 @@ su_status su_dcmtk_native(su_dicom_file *file, su_pixels_kind kind, uint64_t off
     });
 }
 
-su_status su_dcmtk_decode(su_dicom_file *file, int frame, uint64_t bytes, void *out, su_error *err)
+su_status su_dcmtk_decode(su_dicom_file *file, int frame, int frames, uint64_t bytes, void *out,
+                          su_error *err)
 {
     register_codecs();
     return guarded(file, err, [&] {
         DcmPixelData *pixels = dynamic_cast<DcmPixelData *>(element(file, SU_PIXELS_INTEGER));
-        Uint32 fragment = 0;
+        DcmPixelSequence *all = sequence(file);
+        unsigned long first = 0, end = 0;
+        if (!all || !frame_fragments(all, frame, frames, &first, &end)) return no_fragments(file, frame, err);
+        Uint32 fragment = static_cast<Uint32>(first);
         OFString model;
         const OFCondition c =
             pixels ? pixels->getUncompressedFrame(dataset(file), static_cast<Uint32>(frame), fragment, out,
@@ -115,45 +189,6 @@ su_status su_dcmtk_decode(su_dicom_file *file, int frame, uint64_t bytes, void *
         return c.good() ? SU_OK
                         : su_fail(err, SU_EFORMAT, "%s: pixel data: %s", su_dicom_path(file), c.text());
     });
-}
-
-// Fragments first .. end - 1 of item numbers (0 is the offset table) make the frame: by the offset table
-// where it has an entry a frame, else one fragment a frame, else all of them when there is one frame.
-static bool frame_fragments(DcmPixelSequence *all, int frame, int frames, unsigned long *first,
-                            unsigned long *end)
-{
-    const unsigned long items = all->card();
-    DcmPixelItem *table = nullptr, *item = nullptr;
-    Uint8 *raw = nullptr;
-    *first = 1;
-    *end = items;
-    if (frames == 1) return true;
-    if (items == static_cast<unsigned long>(frames) + 1) {
-        *first = static_cast<unsigned long>(frame) + 1;
-        *end = *first + 1;
-        return true;
-    }
-    if (all->getItem(table, 0).bad() || table->getLength() != 4u * static_cast<Uint32>(frames) ||
-        table->getUint8Array(raw).bad() || !raw)
-        return false;
-    const auto offset = [&](int f) { // little endian, as all encapsulated data
-        const Uint8 *p = raw + 4 * f;
-        return static_cast<uint64_t>(p[0]) | static_cast<uint64_t>(p[1]) << 8 |
-               static_cast<uint64_t>(p[2]) << 16 | static_cast<uint64_t>(p[3]) << 24;
-    };
-    const uint64_t from = offset(frame), to = frame + 1 < frames ? offset(frame + 1) : UINT64_MAX;
-    bool found = false;
-    uint64_t at = 0;
-    for (unsigned long i = 1; i < items; i++) {
-        if (at == from) {
-            *first = i;
-            found = true;
-        }
-        if (at == to) *end = i;
-        if (all->getItem(item, i).bad()) return false;
-        at += 8 + item->getLength();
-    }
-    return found && *end > *first;
 }
 
 su_status su_dcmtk_fragments(su_dicom_file *file, int frame, int frames, uint8_t **data, size_t *length,
@@ -166,9 +201,7 @@ su_status su_dcmtk_fragments(su_dicom_file *file, int frame, int frames, uint8_t
         unsigned long first = 0, end = 0;
         if (!all || all->card() < 2)
             return su_fail(err, SU_EFORMAT, "%s: pixel data without a fragment", su_dicom_path(file));
-        if (!frame_fragments(all, frame, frames, &first, &end))
-            return su_fail(err, SU_EFORMAT, "%s: which fragments make frame %d is not to be found out",
-                           su_dicom_path(file), frame + 1);
+        if (!frame_fragments(all, frame, frames, &first, &end)) return no_fragments(file, frame, err);
         std::vector<uint8_t> joined;
         for (unsigned long i = first; i < end; i++) {
             DcmPixelItem *item = nullptr;

@@ -5,7 +5,8 @@
 
 For the first and the middle frame of each file that pydicom decodes: apply_modality_lut, then apply_voi_lut, brought to
 0 .. 255 by the range that each is defined to fill; colour through apply_color_lut and convert_color_space. Kept are the
-values at 64 places. Presentation LUT Shape, MONOCHROME1 and padding are not pydicom's business: they are applied here.
+values at 64 places. Presentation LUT Shape, MONOCHROME1, padding and the functional groups are
+not pydicom's business: they are applied here.
 """
 import csv
 import gzip
@@ -45,6 +46,12 @@ def output_range(ds, values):
     return float(values.min()), float(values.max())
 
 
+def frame_of(ds, frame, raw=False):
+    """By the property, out of all frames: the function pixel_array of pydicom 3.0 leaves big endian OW words unturned."""
+    values = pixel_array(ds, raw=True) if raw else ds.pixel_array
+    return values[frame] if int(ds.get("NumberOfFrames", 1) or 1) > 1 else values
+
+
 def grey(ds, stored):
     shown = stored
     x = apply_modality_lut(stored, ds).astype(float)
@@ -66,19 +73,31 @@ def grey(ds, stored):
 
 def colour(ds, frame):
     if ds.PhotometricInterpretation == "PALETTE COLOR":
-        rgb = apply_color_lut(pixel_array(ds, index=frame), ds)
+        rgb = apply_color_lut(frame_of(ds, frame), ds)
         return rgb / (2.0 ** (8 * rgb.dtype.itemsize) - 1) * 255
-    rgb = pixel_array(ds, index=frame, raw=True)
+    rgb = frame_of(ds, frame, raw=True)
     if ds.PhotometricInterpretation.startswith("YBR_FULL"):
         rgb = convert_color_space(rgb, "YBR_FULL", "RGB")
     return rgb / (2.0 ** ds.BitsStored - 1) * 255
 
 
+def fold(ds, frame):
+    """pydicom looks at the data set alone: what the functional groups say of a frame is put there."""
+    own = ds.get("PerFrameFunctionalGroupsSequence") or []
+    shared = ds.get("SharedFunctionalGroupsSequence") or []
+    for group in (list(shared[:1]) + list(own[frame : frame + 1])):
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in (group.get(name) or [])[:1]:
+                for element in item:
+                    ds[element.tag] = element
+
+
 def render(path, frame):
     ds = pydicom.dcmread(path)
+    fold(ds, frame)
     if ds.get("SamplesPerPixel", 1) == 3 or ds.PhotometricInterpretation == "PALETTE COLOR":
         return colour(ds, frame)
-    return grey(ds, pixel_array(ds, index=frame))
+    return grey(ds, frame_of(ds, frame))
 
 
 def main():
