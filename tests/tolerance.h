@@ -36,6 +36,8 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"align.f32.pieces", 1e-5},  /* one batch against its pieces in float32 */
         {"align.f64.pieces", 1e-12}, /* the same in float64 */
         {"align.difference", 1e-6}, /* gradients through whole towers against central differences, float64 */
+        {"caption.f32.log_prob", 5e-4}, /* absolute: of a token, of logits up to 50, in float32 against PyTorch in double */
+        {"caption.f64.log_prob", 1e-5}, /* the same in float64: log-probabilities themselves are float32 */
         {"eval.f64", 1e-12},     /* absolute: sums of unit vectors in double, in another order */
         {"eval.student", 1e-6},  /* absolute: against printed tables of t, six decimals */
     };
