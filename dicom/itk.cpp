@@ -3,8 +3,10 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
+#include <cstdio>
 #include <memory>
 #include <new>
+#include <string>
 #include <zlib.h>
 
 #include <itkImageFileReader.h>
@@ -35,7 +37,10 @@ template <class F> su_status guarded(const char *what, su_error *err, F &&body)
     } catch (const itk::ExceptionObject &e) {
         const char *text = e.GetDescription();
         if (const char *colon = std::strstr(text, "): ")) text = colon + 3; // "ITK ERROR: Class(0x...): text"
-        return su_fail(err, SU_EFORMAT, "%s: %s", what, text);
+        std::string line(text);
+        for (char &c : line)
+            if (c == '\n') c = ' ';
+        return su_fail(err, SU_EFORMAT, "%s: %.300s", what, line.c_str());
     } catch (const std::exception &e) {
         return su_fail(err, SU_EFORMAT, "%s: %s", what, e.what());
     } catch (...) {
@@ -155,6 +160,103 @@ su_status check_nifti_length(const itk::ImageIOBase *io, const char *path, su_er
     return su_fail(err, SU_EFORMAT, "%s: truncated: %.0f of %.0f bytes", path, there, wanted);
 }
 
+// The first 64 KiB of a file.
+std::string head_of(const char *path)
+{
+    std::string head(1 << 16, '\0');
+    std::unique_ptr<FILE, int (*)(FILE *)> file(std::fopen(path, "rb"), std::fclose);
+    head.resize(file ? std::fread(&head[0], 1, head.size(), file.get()) : 0);
+    return head;
+}
+
+// The value of the header line that begins with `key`, and where the next line begins; "" when there is none.
+std::string header_line(const std::string &head, const char *key, const char *separator, std::size_t *after)
+{
+    for (std::size_t at = 0, end; at < head.size(); at = end + 1) {
+        end = head.find('\n', at);
+        if (end == std::string::npos) break;
+        if (head.compare(at, std::strlen(key), key) != 0) continue;
+        const std::size_t split = head.find(separator, at);
+        if (split == std::string::npos || split > end) continue;
+        const std::size_t from = head.find_first_not_of(" \t", split + std::strlen(separator));
+        std::size_t to = end;
+        while (to > from && (head[to - 1] == '\r' || head[to - 1] == ' ')) to--;
+        *after = end + 1;
+        return from < to ? head.substr(from, to - from) : "";
+    }
+    return "";
+}
+
+// A header may name any file as its data: only one beside it is taken, not whatever the user may read.
+su_status check_neighbour(const std::string &name, const char *path, su_error *err)
+{
+    if (name.find('/') == std::string::npos && name.find('%') == std::string::npos && name != "LIST")
+        return SU_OK;
+    return su_fail(err, SU_EUNSUPPORTED,
+                   "%s: its voxels are elsewhere; a single file beside the header is read", path);
+}
+
+// MetaIO takes the voxels that a truncated file has not as they happen to be in memory.
+su_status check_meta(const itk::ImageIOBase *io, const char *path, su_error *err)
+{
+    const std::string head = head_of(path);
+    const double wanted = static_cast<double>(io->GetImageSizeInBytes());
+    std::size_t offset = 0, ignored = 0;
+    std::string data = header_line(head, "ElementDataFile", "=", &offset), source = path;
+    const bool compressed = header_line(head, "CompressedData ", "=", &ignored).compare(0, 1, "T") == 0;
+    if (data != "LOCAL") {
+        su_status st = check_neighbour(data, path, err);
+        if (st) return st;
+        const std::size_t slash = source.rfind('/');
+        source = (slash == std::string::npos ? "" : source.substr(0, slash + 1)) + data;
+        offset = 0;
+    }
+    std::unique_ptr<FILE, int (*)(FILE *)> file(std::fopen(source.c_str(), "rb"), std::fclose);
+    if (!file) return su_fail(err, SU_ENOTFOUND, "%s: the file of its voxels is not there", path);
+    double there = 0;
+    if (compressed) {
+        unsigned char in[1 << 14], out[1 << 14];
+        z_stream z = {};
+        if (std::fseek(file.get(), static_cast<long>(offset), SEEK_SET) != 0 || inflateInit2(&z, 47) != Z_OK)
+            return su_fail(err, SU_ENOMEM, "%s: no memory to read it", path);
+        for (int code = Z_OK; code == Z_OK && there < wanted;) {
+            if (z.avail_in == 0) {
+                z.avail_in = static_cast<uInt>(std::fread(in, 1, sizeof in, file.get()));
+                z.next_in = in;
+                if (z.avail_in == 0) break;
+            }
+            z.next_out = out;
+            z.avail_out = sizeof out;
+            code = inflate(&z, Z_NO_FLUSH);
+            there += static_cast<double>(sizeof out - z.avail_out);
+        }
+        inflateEnd(&z);
+    } else if (std::fseek(file.get(), 0, SEEK_END) == 0) {
+        there = static_cast<double>(std::ftell(file.get())) - static_cast<double>(offset);
+    }
+    if (there >= wanted) return SU_OK;
+    return su_fail(err, SU_EFORMAT, "%s: truncated: %.0f of %.0f bytes of voxels", path,
+                   there < 0 ? 0 : there, wanted);
+}
+
+su_status check_nrrd(const char *path, su_error *err)
+{
+    const std::string head = head_of(path);
+    std::size_t ignored = 0;
+    for (const char *key : {"data file", "datafile"}) {
+        const std::string data = header_line(head, key, ":", &ignored);
+        if (!data.empty() && data.find('\0') == std::string::npos) return check_neighbour(data, path, err);
+    }
+    return SU_OK;
+}
+
+su_status check_length(itk::ImageIOBase *io, const char *path, su_error *err)
+{
+    if (dynamic_cast<itk::NiftiImageIO *>(io)) return check_nifti_length(io, path, err);
+    if (dynamic_cast<itk::MetaImageIO *>(io)) return check_meta(io, path, err);
+    return check_nrrd(path, err);
+}
+
 // "LPS", where each letter is the side that an axis runs to, in the code that ITK 5.2 keeps: where it comes
 // from.
 bool orientation_of(const char *code, itk::SpatialOrientation::ValidCoordinateOrientationFlags *flag)
@@ -187,7 +289,7 @@ su_status su_itk_read(const char *path, su_volume *out, su_error *err)
         itk::ImageIOBase::Pointer io = reader_of(path);
         if (!io) return su_fail(err, SU_EFORMAT, "%s: neither NIfTI nor NRRD nor MetaImage", path);
         su_status st = check_header(io, path, err);
-        if (!st && dynamic_cast<itk::NiftiImageIO *>(io.GetPointer())) st = check_nifti_length(io, path, err);
+        if (!st) st = check_length(io, path, err);
         if (st) return st;
         using reader = itk::ImageFileReader<image>;
         reader::Pointer r = reader::New();

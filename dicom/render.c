@@ -117,6 +117,12 @@ static double modality(const su_dicom_display *d, double v)
     return d->modality.count ? su_dicom_lut_value(&d->modality, v) : d->slope * v + d->intercept;
 }
 
+void su_dicom_modality_values(const su_dicom_frame *f, const su_dicom_display *d, float *out)
+{
+    const int64_t n = (int64_t)f->rows * f->columns;
+    for (int64_t i = 0; i < n; i++) out[i] = (float)modality(d, stored(f, i));
+}
+
 /* Modality value to 0 .. 255. */
 static double value_of_interest(const su_dicom_voi *voi, double x)
 {
@@ -247,8 +253,8 @@ static void equalise(uint8_t *pixels, int64_t n)
     for (int64_t i = 0; i < n; i++) pixels[i] = table[pixels[i]];
 }
 
-/* MIMIC-CXR-JPG [Johnson et al. 2019, arXiv:1901.07042]: stored values less the least, over the greatest of the
- * shifted ones, times 255, cut to an integer; MONOCHROME1 inverted; the histogram equalised. */
+/* MIMIC-CXR-JPG [Johnson et al. 2019, arXiv:1901.07042]: stored values less the least, over the greatest of
+ * the shifted ones, times 255, cut to an integer; MONOCHROME1 inverted; the histogram equalised. */
 static uint8_t mimic_level(const span *s, bool turned, double v)
 {
     const double reach = s->high - s->low, y = reach > 0 && isfinite(v) ? (v - s->low) / reach * 255 : 0;

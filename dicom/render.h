@@ -98,6 +98,10 @@ typedef struct {
 su_status su_dicom_render(const su_dicom_frame *frame, const su_dicom_display *display,
                           const su_dicom_recipe *recipe, su_image *out, su_error *err);
 
+/* Stored values through the Modality LUT, padding like the rest: out [rows, columns]. For frames of 1 sample.
+ */
+void su_dicom_modality_values(const su_dicom_frame *frame, const su_dicom_display *display, float *out);
+
 /* x through a table. */
 double su_dicom_lut_value(const su_dicom_lut *lut, double x);
 

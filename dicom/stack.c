@@ -22,7 +22,7 @@ static void normal_of(const double o[6], double n[3])
     for (int i = 0; i < 3; i++) n[i] /= length;
 }
 
-static su_status check_slice(const su_slice *s, int64_t which, su_error *err)
+su_status su_slice_check(const su_slice *s)
 {
     bool good = s->rows > 0 && s->columns > 0 && s->spacing[0] > 0 && s->spacing[1] > 0;
     for (int i = 0; i < 6; i++) good = good && isfinite(s->orientation[i]);
@@ -30,10 +30,7 @@ static su_status check_slice(const su_slice *s, int64_t which, su_error *err)
     good = good && isfinite(s->spacing[0]) && isfinite(s->spacing[1]);
     const double *x = s->orientation, *y = s->orientation + 3;
     good = good && fabs(dot(x, x) - 1) < 0.02 && fabs(dot(y, y) - 1) < 0.02 && fabs(dot(x, y)) < 0.01;
-    return good ? SU_OK
-                : su_fail_at(err, SU_EINVAL, which,
-                             "slice %lld: its position, orientation or spacing describes no plane",
-                             (long long)which);
+    return good ? SU_OK : SU_EINVAL;
 }
 
 /* ---- which slices belong together ---- */
@@ -184,8 +181,10 @@ su_status su_stacks_sort(su_slice *slices, int64_t count, su_stack **stacks, int
     *stack_count = 0;
     if (count < 1) return su_fail(err, SU_EINVAL, "there is no slice to sort");
     for (int64_t i = 0; i < count; i++) {
-        su_status st = check_slice(&slices[i], i, err);
-        if (st) return st;
+        if (su_slice_check(&slices[i]))
+            return su_fail_at(err, SU_EINVAL, i,
+                              "slice %lld: its position, orientation or spacing describes no plane",
+                              (long long)i);
     }
     int64_t groups = 0;
     entry *e = su_alloc((size_t)count, sizeof *e), *scratch = su_alloc((size_t)count, sizeof *scratch);
@@ -226,10 +225,12 @@ static void place_volume(const su_slice *s, const su_stack *stack, su_volume *v)
     v->spacing[0] = s->spacing[1];
     v->spacing[1] = s->spacing[0];
     v->spacing[2] = sqrt(dot(stack->shift, stack->shift));
+    const double across = sqrt(dot(s->orientation, s->orientation)),
+                 down = sqrt(dot(s->orientation + 3, s->orientation + 3));
     for (int i = 0; i < 3; i++) {
         v->origin[i] = s->position[i];
-        v->direction[3 * i] = s->orientation[i];
-        v->direction[3 * i + 1] = s->orientation[3 + i];
+        v->direction[3 * i] = s->orientation[i] / across;
+        v->direction[3 * i + 1] = s->orientation[3 + i] / down;
         v->direction[3 * i + 2] = stack->shift[i] / v->spacing[2];
     }
 }

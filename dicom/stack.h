@@ -42,6 +42,10 @@ typedef struct {
     double shift[3]; /* from one place to the next, mm: along the normal, or along the tilted line */
 } su_stack;
 
+/* SU_EINVAL when its geometry describes no plane: numbers that are not finite, a spacing that is not
+ * positive, an orientation that is not two directions of length 1 at right angles, to 1 %. */
+su_status su_slice_check(const su_slice *slice);
+
 /* Sorts the slices by stack and within a stack along its normal, and describes the stacks, the one of most
  * slices first. A stack's duplicates stand behind its slices. *stacks is freed
  * with su_free. SU_EINVAL when there is no slice, or one whose geometry is not finite (its orientation must

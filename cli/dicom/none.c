@@ -16,3 +16,10 @@ int su_cmd_dicom_render(int argc, char **argv)
     (void)argv;
     return refuse("dicom render");
 }
+
+int su_cmd_dicom_volume(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return refuse("dicom volume");
+}
