@@ -41,7 +41,6 @@ static su_status add_towers(su_model *m, su_error *err)
         char prefix[80], name[128];
         snprintf(prefix, sizeof prefix, "%s.", c->stream[i].name);
         st = su_tower_new(&c->stream[i].tower, prefix, SU_GROUP_STREAM + i, &m->params, &m->tower[i], err);
-        if (su_model_frozen(m, i)) su_params_freeze(&m->params, SU_GROUP_STREAM + i);
         if (st || !c->dim) continue;
         int32_t width = c->stream[i].tower.width;
         snprintf(name, sizeof name, "%sprojection.weight", prefix);
@@ -89,11 +88,19 @@ static su_status table_new(const su_model_config *config, su_device *device, su_
     return st;
 }
 
+/* Memory for the table, with what does not learn frozen. */
+static su_status commit(su_model *m, bool training, su_error *err)
+{
+    for (int i = 0; i < m->config.streams; i++)
+        if (su_model_frozen(m, i)) su_params_freeze(&m->params, SU_GROUP_STREAM + i);
+    return su_params_commit(&m->params, training, err);
+}
+
 su_status su_model_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
                        bool training, uint64_t seed, su_model **model, su_error *err)
 {
     su_status st = table_new(config, device, tokenizer, model, err);
-    if (!st) st = su_params_commit(&(*model)->params, training, err);
+    if (!st) st = commit(*model, training, err);
     if (!st) st = su_params_randomise(&(*model)->params, seed, err);
     if (st) {
         su_model_free(*model);
@@ -178,10 +185,10 @@ static su_status read_config(const char *path, su_model_config *config, char voc
 
 /* Before anything of a stated size is allocated: the weights are there, in the shapes that model.json makes.
  */
-static su_status check_shapes(const su_params *p, const su_safetensors *file, su_error *err)
+static su_status check_shapes(const su_params *p, int64_t count, const su_safetensors *file, su_error *err)
 {
     su_status st = SU_OK;
-    for (int64_t i = 0; i < p->count && !st; i++) {
+    for (int64_t i = 0; i < count && !st; i++) {
         const su_tensor_view *view = NULL;
         st = su_safetensors_get(file, p->items[i].name, SU_DTYPE_F32, p->items[i].rank, p->items[i].shape,
                                 &view, err);
@@ -189,16 +196,14 @@ static su_status check_shapes(const su_params *p, const su_safetensors *file, su
     return st;
 }
 
-su_status su_model_open(const char *folder, su_device *device, bool training, su_model **model, su_error *err)
+su_status su_model_read(const char *folder, su_device *device, su_model **model, su_error *err)
 {
     *model = NULL;
-    char *weights = su_path_join(folder, "model.safetensors"), *vocab = su_path_join(folder, "vocab.txt"),
-         *json = su_path_join(folder, "model.json"), expected[65] = "";
+    char *vocab = su_path_join(folder, "vocab.txt"), *json = su_path_join(folder, "model.json"),
+         expected[65] = "";
     su_model_config config;
     su_wordpiece *tokenizer = NULL;
-    su_safetensors *file = NULL;
-    su_model *m = NULL;
-    su_status st = weights && vocab && json ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to open %s", folder);
+    su_status st = vocab && json ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to open %s", folder);
     if (!st && !su_file_exists(json))
         st = su_fail(err, SU_ENOTFOUND,
                      "%s holds no model (no model.json): give the folder of a run or of an imported model",
@@ -211,25 +216,42 @@ su_status su_model_open(const char *folder, su_device *device, bool training, su
                 su_fail(err, SU_EMISMATCH, "%s is not the vocabulary that the model was trained with", vocab);
     }
     if (!st) {
-        st = table_new(&config, device, tokenizer, &m, err);
+        st = table_new(&config, device, tokenizer, model, err);
         if (st && st != SU_ENOMEM) st = not_a_model(json, err);
         tokenizer = NULL;
     }
-    if (!st) st = su_safetensors_open(weights, &file, err);
-    if (!st) st = check_shapes(&m->params, file, err);
-    if (!st) st = su_safetensors_verify(file, err);
-    if (!st) st = su_params_commit(&m->params, training, err);
-    if (!st) st = su_params_load(&m->params, file, false, err);
-    if (!st) st = su_sha256_file(weights, m->sha256, err);
-    su_safetensors_close(file);
     su_wordpiece_free(tokenizer);
-    su_free(weights);
     su_free(vocab);
     su_free(json);
-    if (st)
-        su_model_free(m);
-    else
-        *model = m;
+    return st;
+}
+
+su_status su_model_load(su_model *m, const char *folder, int64_t count, bool training, uint64_t seed,
+                        su_error *err)
+{
+    char *weights = su_path_join(folder, "model.safetensors");
+    su_safetensors *file = NULL;
+    su_status st = weights ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to open %s", folder);
+    if (!st) st = su_safetensors_open(weights, &file, err);
+    if (!st) st = check_shapes(&m->params, count, file, err);
+    if (!st) st = su_safetensors_verify(file, err);
+    if (!st) st = commit(m, training, err);
+    if (!st && count < m->params.count) st = su_params_randomise(&m->params, seed, err);
+    if (!st) st = su_params_load_first(&m->params, count, file, err);
+    if (!st) st = su_sha256_file(weights, m->sha256, err);
+    su_safetensors_close(file);
+    su_free(weights);
+    return st;
+}
+
+su_status su_model_open(const char *folder, su_device *device, bool training, su_model **model, su_error *err)
+{
+    su_status st = su_model_read(folder, device, model, err);
+    if (!st) st = su_model_load(*model, folder, (*model)->params.count, training, 0, err);
+    if (st) {
+        su_model_free(*model);
+        *model = NULL;
+    }
     return st;
 }
 

@@ -14,11 +14,15 @@
 #include "align/tower.h"
 #include "text/wordpiece.h"
 
+/* Learning-rate groups: a stream's own; projections; whatever stands on the towers (a caption decoder); the
+ * logit scale. */
 enum {
     SU_GROUP_STREAM = 0,
-    SU_GROUP_LOGIT_SCALE = SU_LR_GROUPS - 1
-}; /* a stream's group is min(stream, 6); projections share its rate x 1 */
-enum { SU_GROUP_PROJECTION = SU_LR_GROUPS - 2, SU_MAX_TRAINED_STREAMS = SU_LR_GROUPS - 2 };
+    SU_GROUP_DECODER = SU_LR_GROUPS - 3,
+    SU_GROUP_PROJECTION = SU_LR_GROUPS - 2,
+    SU_GROUP_LOGIT_SCALE = SU_LR_GROUPS - 1,
+    SU_MAX_TRAINED_STREAMS = SU_GROUP_DECODER
+};
 
 typedef struct {
     su_model_config config;
@@ -43,6 +47,12 @@ su_status su_model_new(const su_model_config *config, su_device *device, su_word
                        bool training, uint64_t seed, su_model **model, su_error *err);
 /* Opens a folder for encoding (training false), or to go on training. */
 su_status su_model_open(const char *folder, su_device *device, bool training, su_model **model,
+                        su_error *err);
+/* The same in two steps, so that more can stand in the table beside the towers: read makes the table from
+ * model.json and vocab.txt, without memory for it; the caller adds parameters, changes learning rates,
+ * freezes groups; load takes the first `count` parameters from model.safetensors and draws the others. */
+su_status su_model_read(const char *folder, su_device *device, su_model **model, su_error *err);
+su_status su_model_load(su_model *m, const char *folder, int64_t count, bool training, uint64_t seed,
                         su_error *err);
 void su_model_free(su_model *m);
 /* Writes the three files, model.json last. */

@@ -90,7 +90,7 @@ su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors
 /* --- optimiser
  * ---------------------------------------------------------------------------------------------------- */
 
-enum { SU_LR_GROUPS = 8 };
+enum { SU_LR_GROUPS = 9 };
 
 typedef struct {
     double lr[SU_LR_GROUPS]; /* a group's peak learning rate */
