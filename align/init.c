@@ -9,26 +9,6 @@
 /* --- towers from a folder of ours
  * ----------------------------------------------------------------------------------- */
 
-static su_status read_model_config(const char *folder, su_model_config *config, su_error *err)
-{
-    char *path = su_path_join(folder, "model.json");
-    json_t *root = NULL;
-    *config = (su_model_config){0};
-    su_status st = path ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to read %s", folder);
-    if (!st && !su_file_exists(path))
-        st = su_fail(err, SU_ENOTFOUND, "%s holds no model.json: import it first with 'suture model import'",
-                     folder);
-    if (!st) st = su_json_read_sealed(path, 1 << 20, &root, err);
-    if (!st) {
-        const json_t *model = json_object_get(root, "model");
-        st = model ? su_model_config_parse(model, path, config, err)
-                   : su_fail(err, SU_EFORMAT, "%s: \"model\" is missing", path);
-    }
-    json_decref(root);
-    su_free(path);
-    return st;
-}
-
 static const su_stream_config *stream_of_kind(const su_model_config *c, su_tower_kind kind)
 {
     for (int i = 0; i < c->streams; i++)
@@ -43,7 +23,7 @@ su_status su_init_configure(su_model_config *c, char **vocabulary, su_error *err
         su_stream_config *s = &c->stream[i];
         if (!*s->init) continue;
         su_model_config from;
-        su_status st = read_model_config(s->init, &from, err);
+        su_status st = su_model_read_config(s->init, &from, err);
         if (st) return st;
         const su_stream_config *source = stream_of_kind(&from, s->tower.kind);
         if (!source)
@@ -116,7 +96,7 @@ static su_status load_tower(su_model *m, int stream, su_error *err)
 {
     const su_stream_config *s = &m->config.stream[stream];
     su_model_config from;
-    su_status st = read_model_config(s->init, &from, err);
+    su_status st = su_model_read_config(s->init, &from, err);
     if (st) return st;
     const su_stream_config *source = stream_of_kind(&from, s->tower.kind);
     char *path = su_path_join(s->init, "model.safetensors"), prefix[80];

@@ -196,19 +196,35 @@ static su_status check_shapes(const su_params *p, int64_t count, const su_safete
     return st;
 }
 
-su_status su_model_read(const char *folder, su_device *device, su_model **model, su_error *err)
+static su_status read_folder(const char *folder, su_model_config *config, char vocabulary[65], char **json,
+                             su_error *err)
+{
+    *json = su_path_join(folder, "model.json");
+    if (!*json) return su_fail(err, SU_ENOMEM, "no memory to open %s", folder);
+    if (!su_file_exists(*json))
+        return su_fail(err, SU_ENOTFOUND,
+                       "%s holds no model (no model.json): give the folder of a run or of an imported model",
+                       folder);
+    return read_config(*json, config, vocabulary, err);
+}
+
+su_status su_model_read_config(const char *folder, su_model_config *config, su_error *err)
+{
+    char *json = NULL, vocabulary[65];
+    su_status st = read_folder(folder, config, vocabulary, &json, err);
+    su_free(json);
+    return st;
+}
+
+su_status su_model_read(const char *folder, const su_model_config *other, su_device *device, su_model **model,
+                        su_error *err)
 {
     *model = NULL;
-    char *vocab = su_path_join(folder, "vocab.txt"), *json = su_path_join(folder, "model.json"),
-         expected[65] = "";
+    char *vocab = su_path_join(folder, "vocab.txt"), *json = NULL, expected[65] = "";
     su_model_config config;
     su_wordpiece *tokenizer = NULL;
-    su_status st = vocab && json ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to open %s", folder);
-    if (!st && !su_file_exists(json))
-        st = su_fail(err, SU_ENOTFOUND,
-                     "%s holds no model (no model.json): give the folder of a run or of an imported model",
-                     folder);
-    if (!st) st = read_config(json, &config, expected, err);
+    su_status st = read_folder(folder, &config, expected, &json, err);
+    if (!st && !vocab) st = su_fail(err, SU_ENOMEM, "no memory to open %s", folder);
     if (!st && *expected) {
         st = su_wordpiece_open(vocab, &tokenizer, err);
         if (!st && strcmp(su_wordpiece_sha256(tokenizer), expected))
@@ -216,8 +232,8 @@ su_status su_model_read(const char *folder, su_device *device, su_model **model,
                 su_fail(err, SU_EMISMATCH, "%s is not the vocabulary that the model was trained with", vocab);
     }
     if (!st) {
-        st = table_new(&config, device, tokenizer, model, err);
-        if (st && st != SU_ENOMEM) st = not_a_model(json, err);
+        st = table_new(other ? other : &config, device, tokenizer, model, err);
+        if (st && st != SU_ENOMEM && !other) st = not_a_model(json, err);
         tokenizer = NULL;
     }
     su_wordpiece_free(tokenizer);
@@ -246,7 +262,7 @@ su_status su_model_load(su_model *m, const char *folder, int64_t count, bool tra
 
 su_status su_model_open(const char *folder, su_device *device, bool training, su_model **model, su_error *err)
 {
-    su_status st = su_model_read(folder, device, model, err);
+    su_status st = su_model_read(folder, NULL, device, model, err);
     if (!st) st = su_model_load(*model, folder, (*model)->params.count, training, 0, err);
     if (st) {
         su_model_free(*model);

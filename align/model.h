@@ -41,6 +41,9 @@ typedef struct {
     void *z, *norm;  /* acc [planned, dim], [planned]: for encoding */
 } su_model;
 
+/* What model.json says. */
+su_status su_model_read_config(const char *folder, su_model_config *config, su_error *err);
+
 /* Builds the table and draws the weights. tokenizer is taken over by the model, also on failure; NULL when
  * there is no text stream. */
 su_status su_model_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
@@ -48,10 +51,11 @@ su_status su_model_new(const su_model_config *config, su_device *device, su_word
 /* Opens a folder for encoding (training false), or to go on training. */
 su_status su_model_open(const char *folder, su_device *device, bool training, su_model **model,
                         su_error *err);
-/* The same in two steps, so that more can stand in the table beside the towers: read makes the table from
- * model.json and vocab.txt, without memory for it; the caller adds parameters, changes learning rates,
- * freezes groups; load takes the first `count` parameters from model.safetensors and draws the others. */
-su_status su_model_read(const char *folder, su_device *device, su_model **model, su_error *err);
+/* The same in two steps, so that more can stand in the table beside the towers: read makes the table of
+ * `config` (NULL: of model.json) and vocab.txt, without memory for it; the caller adds parameters and freezes
+ * groups; load takes the first `count` parameters from model.safetensors and draws the others. */
+su_status su_model_read(const char *folder, const su_model_config *config, su_device *device,
+                        su_model **model, su_error *err);
 su_status su_model_load(su_model *m, const char *folder, int64_t count, bool training, uint64_t seed,
                         su_error *err);
 void su_model_free(su_model *m);
