@@ -203,7 +203,8 @@ static su_status read_folder(const char *folder, su_model_config *config, char v
     if (!*json) return su_fail(err, SU_ENOMEM, "no memory to open %s", folder);
     if (!su_file_exists(*json))
         return su_fail(err, SU_ENOTFOUND,
-                       "%s holds no model (no model.json): give the folder of a run or of an imported model",
+                       "%s holds no model (no model.json): give the folder of a run, or import one first "
+                       "with 'suture model import'",
                        folder);
     return read_config(*json, config, vocabulary, err);
 }
