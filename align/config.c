@@ -105,7 +105,8 @@ su_status su_config_objective(const char *name, su_objective *o, su_error *err)
     bool lt = !strcmp(name, "clip-lt"), ft = !strcmp(name, "clip-ft"), close = !strcmp(name, "closegap");
     if (!lt && !ft && !close)
         return su_fail(err, SU_EINVAL, "no objective '%s': choose clip-lt, clip-ft or closegap", name);
-    *o = (su_objective){.lambda_atp = close ? 1.0 : 0.0,
+    *o = (su_objective){.lambda_infonce = 1.0,
+                        .lambda_atp = close ? 1.0 : 0.0,
                         .lambda_cu = close ? 1.0 : 0.0,
                         .temperature = 0.07,
                         .learn_temperature = lt,
@@ -158,6 +159,7 @@ static const su_field stream_fields[] = {
 };
 
 static const su_field objective_fields[] = {
+    SU_FIELD(su_objective, "lambda_infonce", lambda_infonce, SU_FIELD_NUMBER, 0, 1e6),
     SU_FIELD(su_objective, "lambda_atp", lambda_atp, SU_FIELD_NUMBER, 0, 1e6),
     SU_FIELD(su_objective, "lambda_cu", lambda_cu, SU_FIELD_NUMBER, 0, 1e6),
     SU_FIELD(su_objective, "temperature", temperature, SU_FIELD_NUMBER, 0.01, 100),

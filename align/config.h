@@ -26,12 +26,12 @@ typedef struct {
 } su_model_config;
 
 typedef struct {
-    char name[32];                /* "clip-lt", "clip-ft", "closegap", or "custom" */
-    double lambda_atp, lambda_cu; /* weights of L_ATP and L_CU */
-    double temperature;           /* tau, at the start when it is learned */
-    bool learn_temperature;       /* s = log(1/tau) is a parameter, 1/tau <= 100 */
-    double temperature_lr;        /* its own learning rate; 0: the peak rate */
-    su_centroids centroids;       /* "normalised" (default) or "raw" */
+    char name[32];                                /* "clip-lt", "clip-ft", "closegap", or "custom" */
+    double lambda_infonce, lambda_atp, lambda_cu; /* weights of InfoNCE, L_ATP and L_CU */
+    double temperature;                           /* tau, at the start when it is learned */
+    bool learn_temperature;                       /* s = log(1/tau) is a parameter, 1/tau <= 100 */
+    double temperature_lr;                        /* its own learning rate; 0: the peak rate */
+    su_centroids centroids;                       /* "normalised" (default) or "raw" */
     /* Optional schedule: both weights change linearly from their value at epoch `from` to `to`'s value at its
      * end. */
     double atp_end, cu_end;   /* weights at the last epoch; negative: constant */

@@ -29,8 +29,8 @@ su_status su_objective_apply(const su_objective *o, su_device *d, double lambda_
     for (int m = 0; m < streams && !st; m++) {
         if (m == anchor) continue;
         st = d->ops->infonce(d, su_acc_at(d, scratch, INFONCE), dz[anchor], dz[m],
-                             o->learn_temperature ? d_log_scale : NULL, z[anchor], z[m], log_scale, share, n,
-                             width, err);
+                             o->learn_temperature ? d_log_scale : NULL, z[anchor], z[m], log_scale,
+                             share * o->lambda_infonce, n, width, err);
         if (!st && lambda_atp > 0.0)
             d->ops->atp(d, su_acc_at(d, scratch, ATP), dz[anchor], dz[m], z[anchor], z[m], share * lambda_atp,
                         n, width);
@@ -47,10 +47,11 @@ su_status su_objective_apply(const su_objective *o, su_device *d, double lambda_
         d->ops->download(d, narrow, scratch, sizeof narrow);
         for (int i = 0; i < PARTS; i++) parts[i] = (double)narrow[i];
     }
-    *losses = (su_losses){.total = parts[INFONCE] + parts[ATP] + parts[CU],
-                          .infonce = parts[INFONCE],
-                          .atp = lambda_atp > 0.0 ? parts[ATP] / lambda_atp : (double)NAN,
-                          .cu = lambda_cu > 0.0 ? parts[CU] / lambda_cu : (double)NAN};
+    *losses =
+        (su_losses){.total = parts[INFONCE] + parts[ATP] + parts[CU],
+                    .infonce = o->lambda_infonce > 0.0 ? parts[INFONCE] / o->lambda_infonce : (double)NAN,
+                    .atp = lambda_atp > 0.0 ? parts[ATP] / lambda_atp : (double)NAN,
+                    .cu = lambda_cu > 0.0 ? parts[CU] / lambda_cu : (double)NAN};
     return SU_OK;
 }
 

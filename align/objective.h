@@ -1,7 +1,8 @@
 /* The objective over M streams, and one training step's forward and backward under it.
  *
- *   L = mean_{m != a} InfoNCE(a, m) + lambda1 * mean_{m != a} ATP(a, m) + lambda2 * CU(all)       [method: eq
- * 1, 7, 8, 11]
+ *   L = lambda0 mean_{m != a} InfoNCE(a, m) + lambda1 mean_{m != a} ATP(a, m) + lambda2 CU(all)
+ *                                                                 [method: eq 1, 7, 8, 11; lambda0 is 1
+ * there]
  *
  * InfoNCE and CU couple the whole batch. A batch that does not fit is cut into micro-batches: embeddings of
  * all of them are computed first and kept, the loss is formed once over the whole batch, then each
@@ -13,7 +14,7 @@
 #include "align/model.h"
 
 typedef struct {
-    double total, infonce, atp, cu; /* atp and cu: without their weights; NAN when the weight is 0 */
+    double total, infonce, atp, cu; /* the parts without their weights; NAN when the weight is 0 */
 } su_losses;
 
 /* Both weights at `progress` (0..1 of all steps) under the schedule. */

@@ -140,10 +140,10 @@ static su_status train_on(training *r, const su_batch *b, su_error *err)
     if (!st) st = clamp_temperature(r, &tau, err);
     if (st) return st;
     return su_run_log(&r->run,
-                      json_pack("{s:I,s:I,s:f,s:f,s:o,s:o,s:f,s:f,s:f}", "step", (json_int_t)step, "epoch",
-                                (json_int_t)b->epoch + 1, "loss", losses->total, "infonce", losses->infonce,
-                                "atp", su_number_or_null(losses->atp), "cu", su_number_or_null(losses->cu),
-                                "tau", tau, "grad_norm", norm, "lr",
+                      json_pack("{s:I,s:I,s:f,s:o,s:o,s:o,s:f,s:f,s:f}", "step", (json_int_t)step, "epoch",
+                                (json_int_t)b->epoch + 1, "loss", losses->total, "infonce",
+                                su_number_or_null(losses->infonce), "atp", su_number_or_null(losses->atp),
+                                "cu", su_number_or_null(losses->cu), "tau", tau, "grad_norm", norm, "lr",
                                 r->config.lr * su_schedule(&r->optimiser, step)),
                       err);
 }

@@ -1,8 +1,8 @@
 /* The caption decoder: a BERT that looks back only, with cross-attention over the image tower's tokens.
  *
- *   word + position + type embeddings -> LayerNorm -> post-norm blocks (causal self-attention,
- * cross-attention over `memory`, MLP) -> dense, activation, LayerNorm -> product with the word embeddings +
- * bias = logits
+ *   word + position + type embeddings -> LayerNorm
+ *   -> post-norm blocks: causal self-attention, cross-attention over `memory`, MLP
+ *   -> dense, activation, LayerNorm -> product with the word embeddings + bias = logits
  *
  * Its parameters are those of Hugging Face's BertLMHeadModel (is_decoder, add_cross_attention) under the
  * names "decoder.embeddings...", "decoder.encoder.layer.N...", "decoder.cls.predictions...". Types tell a

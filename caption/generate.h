@@ -3,10 +3,9 @@
  * batching).
  *
  *     while there are images or su_generator_active(g):
- *         while su_generator_free(g) and there are images: su_generator_add(...)
+ *         while su_generator_room(g) and there are images: su_generator_add(...)
  *         su_generator_step(g)
- *         while ((caption = su_generator_take(g))) ...        in the order in which they finish, not of their
- * numbers
+ *         while ((caption = su_generator_take(g))) ...         as they finish, not in order of numbers
  *
  * A caption is the same whatever is captioned beside it, and for any number of slots and threads. */
 #ifndef SU_CAPTION_GENERATE_H

@@ -8,6 +8,7 @@
 #include "cli/evaluate.h"
 #include "cli/options.h"
 #include "cli/report_align.h"
+#include "cli/train.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,13 @@ static void ask_stop(int signal_number)
     (void)signal_number;
     if (stop_asked) _exit(130); /* a second Ctrl-C does not wait for the checkpoint */
     stop_asked = 1;
+}
+
+const volatile sig_atomic_t *su_stop_on_signals(void)
+{
+    signal(SIGINT, ask_stop);
+    signal(SIGTERM, ask_stop);
+    return &stop_asked;
 }
 
 typedef struct {
@@ -105,7 +113,10 @@ static su_status evaluate(const arguments *a, const char *line, su_device *devic
 
 int su_cmd_train(int argc, char **argv)
 {
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--caption")) return su_cmd_train_caption(argc, argv);
     arguments a = {.device = "cpu"};
+    bool caption = false;
     const su_option options[] = {
         {.name = "data",
          .kind = SU_OPT_STRING,
@@ -232,6 +243,10 @@ int su_cmd_train(int argc, char **argv)
          .kind = SU_OPT_FLAG,
          .value = &a.resume,
          .help = "go on with an interrupted run: same bits as if uninterrupted"},
+        {.name = "caption",
+         .kind = SU_OPT_FLAG,
+         .value = &caption,
+         .help = "a caption decoder on a trained alignment: see suture train --caption --help"},
         {0}};
     const su_command command = {
         .name = "train",
@@ -249,12 +264,10 @@ int su_cmd_train(int argc, char **argv)
     int code = su_options_parse(&command, argc, argv, &args);
     if (code >= 0) return code;
     su_log_to_stderr(su_option_quiet());
-    signal(SIGINT, ask_stop);
-    signal(SIGTERM, ask_stop);
     su_device *device = NULL;
     json_t *doc = NULL;
     su_train_result result = {0};
-    su_train_options train = {.data = a.data, .out = a.out, .resume = a.resume, .stop = &stop_asked};
+    su_train_options train = {.data = a.data, .out = a.out, .resume = a.resume, .stop = su_stop_on_signals()};
     char *own = NULL, *line = su_command_line("train", argc, argv);
     su_status st = a.data && a.out
                        ? SU_OK

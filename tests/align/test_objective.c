@@ -2,7 +2,7 @@
  * pieces. */
 #include "tests/align/models.h"
 
-static const su_objective closegap = {.lambda_atp = 1,
+static const su_objective closegap = {.lambda_infonce = 1, .lambda_atp = 1,
                                       .lambda_cu = 1,
                                       .temperature = 0.07,
                                       .learn_temperature = true,
@@ -198,7 +198,7 @@ static void scheduled_weights_hold_then_move_linearly(void **state)
 {
     (void)state;
     su_objective o = {
-        .lambda_atp = 1, .atp_end = 0, .atp_from = 0.2, .lambda_cu = 1, .cu_end = 2, .cu_from = 0.5};
+        .lambda_infonce = 1, .lambda_atp = 1, .atp_end = 0, .atp_from = 0.2, .lambda_cu = 1, .cu_end = 2, .cu_from = 0.5};
     static const double expected[][3] = {
         {0, 1, 1}, {0.2, 1, 1}, {0.6, 0.5, 1.2}, {0.75, 0.3125, 1.5}, {1, 0, 2}};
     for (int i = 0; i < 5; i++) {

@@ -19,7 +19,7 @@ static void equals_pytorch(int streams, su_dtype type, const char *tolerance)
     golden_set(&m->params, file);
     su_step *step = new_step(m, GOLDEN_BATCH, 4);
     su_objective o = {
-        .lambda_atp = 1, .lambda_cu = 1, .atp_end = -1, .cu_end = -1, .learn_temperature = true};
+        .lambda_infonce = 1, .lambda_atp = 1, .lambda_cu = 1, .atp_end = -1, .cu_end = -1, .learn_temperature = true};
     su_optimiser adam = {.beta1 = 0.9,
                          .beta2 = 0.98,
                          .eps = 1e-8,

@@ -1,0 +1,205 @@
+/* suture train --caption: a caption decoder on a trained alignment. */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "caption/train.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/options.h"
+#include "cli/train.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const char *data, *out, *from, *config, *device;
+    double lr, holdout;
+    int64_t epochs, batch, micro_batch, seed, threads, evidence;
+    bool caption, resume, lr_given, holdout_given, epochs_given, batch_given, micro_given, seed_given, evidence_given;
+} arguments;
+
+static su_status merge_file(const char *path, su_caption_config *c, su_error *err)
+{
+    json_t *json = NULL;
+    su_status st = su_json_read(path, 1 << 20, &json, err);
+    if (!st) json_object_del(json, "data_sha256");
+    if (!st) st = su_caption_config_merge(json, path, c, err);
+    json_decref(json);
+    return st;
+}
+
+/* The alignment's towers < configuration of the run being resumed < --config < options */
+static su_status resolve(const arguments *a, su_caption_config *c, su_error *err)
+{
+    char *old = su_path_join(a->out, "config.json");
+    if (!old) return su_fail(err, SU_ENOMEM, "no memory to read %s", a->out);
+    bool resumed = a->resume && su_file_exists(old);
+    json_t *json = NULL;
+    const char *from = a->from;
+    su_status st = SU_OK;
+    if (!from && resumed) {
+        st = su_json_read(old, 1 << 20, &json, err);
+        if (!st) st = su_json_string(json_object_get(json, "caption"), "from", old, &from, err);
+    }
+    if (!st && !from) st = su_fail(err, SU_EINVAL, "--from RUN is missing: the alignment that the decoder looks through");
+    if (!st) st = su_caption_config_from(from, c, err);
+    json_decref(json);
+    if (!st && resumed) st = merge_file(old, c, err);
+    if (!st && a->config) st = merge_file(a->config, c, err);
+    su_free(old);
+    if (st) return st;
+    if (a->from) snprintf(c->from, sizeof c->from, "%s", a->from);
+    if (a->epochs_given) c->train.epochs = a->epochs;
+    if (a->batch_given) c->train.batch = (int32_t)a->batch;
+    if (a->micro_given) c->train.micro_batch = (int32_t)a->micro_batch;
+    if (a->lr_given) c->train.lr = a->lr;
+    if (a->seed_given) c->train.seed = (uint64_t)a->seed;
+    if (a->holdout_given) c->train.holdout = a->holdout;
+    if (a->evidence_given) c->evidence = (int32_t)a->evidence;
+    return SU_OK;
+}
+
+int su_cmd_train_caption(int argc, char **argv)
+{
+    arguments a = {.device = "cpu"};
+    const su_option options[] = {
+        {.name = "caption", .kind = SU_OPT_FLAG, .value = &a.caption, .help = "train a caption decoder"},
+        {.name = "from",
+         .kind = SU_OPT_STRING,
+         .value = &a.from,
+         .argument = "RUN",
+         .help = "trained alignment whose image tower it looks through (required)"},
+        {.name = "data",
+         .kind = SU_OPT_STRING,
+         .value = &a.data,
+         .argument = "DS",
+         .help = "packed dataset (required)"},
+        {.name = "out",
+         .kind = SU_OPT_STRING,
+         .value = &a.out,
+         .argument = "RUN2",
+         .help = "folder of the new run: the alignment and the decoder (required)"},
+        {.name = "config",
+         .kind = SU_OPT_STRING,
+         .value = &a.config,
+         .argument = "FILE.json",
+         .help = "members override the defaults (see RUN2/config.json, \"caption\")"},
+        {.name = "evidence",
+         .kind = SU_OPT_INT,
+         .value = &a.evidence,
+         .high = 16,
+         .argument = "N",
+         .help = "offer the captions of the N nearest training images (0)",
+         .given = &a.evidence_given},
+        {.name = "epochs",
+         .kind = SU_OPT_INT,
+         .value = &a.epochs,
+         .low = 1,
+         .high = 1e9,
+         .argument = "N",
+         .help = "passes over the training split",
+         .given = &a.epochs_given},
+        {.name = "batch",
+         .kind = SU_OPT_INT,
+         .value = &a.batch,
+         .low = 1,
+         .high = 1 << 24,
+         .argument = "N",
+         .help = "captions of one step",
+         .given = &a.batch_given},
+        {.name = "micro-batch",
+         .kind = SU_OPT_INT,
+         .value = &a.micro_batch,
+         .low = 0,
+         .high = 1 << 24,
+         .argument = "N",
+         .help = "captions in memory at once; same gradient, less memory",
+         .given = &a.micro_given},
+        {.name = "lr",
+         .kind = SU_OPT_NUMBER,
+         .value = &a.lr,
+         .high = 10,
+         .argument = "X",
+         .help = "peak learning rate of the decoder; a tower's is this times its \"lr_factor\"",
+         .given = &a.lr_given},
+        {.name = "seed",
+         .kind = SU_OPT_INT,
+         .value = &a.seed,
+         .low = 0,
+         .high = 9e15,
+         .argument = "N",
+         .help = "same seed, same bits",
+         .given = &a.seed_given},
+        {.name = "holdout",
+         .kind = SU_OPT_NUMBER,
+         .value = &a.holdout,
+         .high = 0.5,
+         .argument = "X",
+         .help = "share of training groups that choose the best epoch; 0: last epoch",
+         .given = &a.holdout_given},
+        {.name = "device", .kind = SU_OPT_STRING, .value = &a.device, .argument = "D", .help = "cpu, cuda or cuda:N"},
+        {.name = "threads",
+         .kind = SU_OPT_INT,
+         .value = &a.threads,
+         .low = 0,
+         .high = 1024,
+         .argument = "N",
+         .help = "0: all cores; the result is the same for any number"},
+        {.name = "resume",
+         .kind = SU_OPT_FLAG,
+         .value = &a.resume,
+         .help = "go on with an interrupted run: same bits as if uninterrupted"},
+        {0}};
+    const su_command command = {
+        .name = "train",
+        .synopsis = "--caption --from RUN --data DS --out RUN2 [options]",
+        .summary = "Trains a caption decoder on a trained alignment, whose towers stay as they are unless the\n"
+                   "configuration says else.",
+        .examples = "  suture train --caption --from runs/closegap --data roco --out runs/captions\n"
+                    "  suture train --caption --from runs/closegap --data roco --out runs/evidence --evidence 3\n"
+                    "  suture train --caption --data roco --out runs/captions --resume\n"
+                    "  suture caption --model runs/captions FOLDER\n",
+        .options = options,
+        .min_positional = 0,
+        .max_positional = 0};
+    su_option_list args = {0};
+    su_error err = {0};
+    int code = su_options_parse(&command, argc, argv, &args);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    su_device *device = NULL;
+    su_caption_result result = {0};
+    su_caption_options train = {.data = a.data, .out = a.out, .resume = a.resume, .stop = su_stop_on_signals()};
+    su_status st = a.data && a.out
+                       ? SU_OK
+                       : su_fail(&err, SU_EINVAL, "%s is missing", a.data ? "--out RUN2" : "--data DS");
+    if (!st) st = resolve(&a, &train.config, &err);
+    if (!st) st = su_device_open(a.device, (int)a.threads, &device, &err);
+    if (!st) {
+        train.device = device;
+        st = su_caption_train(&train, &result, &err);
+    }
+    json_t *summary =
+        st ? NULL
+           : json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:f,s:o}", "schema", "suture.train.caption/1", "run", a.out, "from",
+                       train.config.from, "steps", (json_int_t)result.steps, "epochs", (json_int_t)result.epochs,
+                       "best_epoch", (json_int_t)result.best_epoch, "seconds", result.seconds, "holdout_loss",
+                       isfinite(result.best_loss) ? json_real(result.best_loss) : json_null());
+    if (su_cli_report(summary, &st, &err)) {
+        printf("%s: captions on %s, %lld steps over %lld pairs in %.0f s", a.out, train.config.from,
+               (long long)result.steps, (long long)result.pairs, result.seconds);
+        if (result.holdout_pairs)
+            printf(", best epoch %lld by loss on %lld held-out training captions (%.3f a token, perplexity %.1f)",
+                   (long long)result.best_epoch, (long long)result.holdout_pairs, result.best_loss,
+                   exp(result.best_loss));
+        printf("\n");
+    }
+    json_decref(summary);
+    su_device_close(device);
+    su_options_free(&args, &command);
+    if (st == SU_EINTERRUPTED) {
+        su_cli_fail(&command, &err);
+        return 130;
+    }
+    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+}
