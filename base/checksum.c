@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <nettle/hmac.h>
 #include <nettle/sha2.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,16 +17,32 @@ uint32_t su_crc32(uint32_t crc, const void *data, size_t length)
     return length ? (uint32_t)crc32_z(crc, data, length) : crc;
 }
 
-static void hex_digest(struct sha256_ctx *state, char hex[SU_SHA256_HEX])
+static void to_hex(const uint8_t digest[SHA256_DIGEST_SIZE], char hex[SU_SHA256_HEX])
 {
     static const char digits[] = "0123456789abcdef";
-    uint8_t digest[SHA256_DIGEST_SIZE];
-    sha256_digest(state, sizeof digest, digest);
-    for (size_t i = 0; i < sizeof digest; i++) {
+    for (size_t i = 0; i < SHA256_DIGEST_SIZE; i++) {
         hex[2 * i] = digits[digest[i] >> 4];
         hex[2 * i + 1] = digits[digest[i] & 15];
     }
     hex[SU_SHA256_HEX - 1] = '\0';
+}
+
+static void hex_digest(struct sha256_ctx *state, char hex[SU_SHA256_HEX])
+{
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    sha256_digest(state, sizeof digest, digest);
+    to_hex(digest, hex);
+}
+
+void su_hmac_sha256_hex(const void *key, size_t key_length, const void *data, size_t length,
+                        char hex[SU_SHA256_HEX])
+{
+    struct hmac_sha256_ctx h;
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    hmac_sha256_set_key(&h, key_length, key);
+    hmac_sha256_update(&h, length, data);
+    hmac_sha256_digest(&h, sizeof digest, digest);
+    to_hex(digest, hex);
 }
 
 su_sha256 *su_sha256_new(void)

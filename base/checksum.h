@@ -18,6 +18,10 @@ void su_sha256_end(su_sha256 *h, char hex[SU_SHA256_HEX]); /* writes the digest 
 void su_sha256_hex(const void *data, size_t length, char hex[SU_SHA256_HEX]);
 su_status su_sha256_file(const char *path, char hex[SU_SHA256_HEX], su_error *err);
 
+/* HMAC-SHA256 [RFC 2104]: a name for data that only who has the key can make again. */
+void su_hmac_sha256_hex(const void *key, size_t key_length, const void *data, size_t length,
+                        char hex[SU_SHA256_HEX]);
+
 /* 64-bit hash of bytes for grouping and splits: the first 8 bytes of SHA-256, big endian. */
 uint64_t su_hash64(const void *data, size_t length);
 

@@ -110,7 +110,8 @@ static void print_group_leak(const json_t *groups, const char *dataset)
 
 static su_import_options import_options;
 static su_csv_columns columns;
-static const char *out_path, *fractions = "0.8,0.1,0.1", *fit = "pad", *split_by;
+static double spacing;
+static const char *dicom_recipe, *out_path, *fractions = "0.8,0.1,0.1", *fit = "pad", *split_by;
 static int64_t size = 224, seed, threads;
 static bool grey;
 
@@ -124,6 +125,10 @@ static bool grey;
     {"size", SU_OPT_INT, &size, 32, 1024, "N", "side of the stored square, pixels", NULL},                  \
     {"fit", SU_OPT_STRING, &fit, 0, 0, "pad|crop",                                                          \
      "pad: the whole image on black; crop: its central square", NULL},                                      \
+    {"recipe", SU_OPT_STRING, &dicom_recipe, 0, 0, "NAME",                                                  \
+     "how DICOM files are rendered, as in dicom render (default dicom-standard)", NULL},                    \
+    {"spacing", SU_OPT_NUMBER, &spacing, 1e-3, 1e3, "MM",                                                   \
+     "a stored pixel shows so many millimetres (default: pictures are fitted)", NULL},                      \
     {"grey", SU_OPT_FLAG, &grey, 0, 0, NULL, "store one channel instead of three", NULL},                   \
     {"threads", SU_OPT_INT, &threads, 0, 1024, "N", "0: one per core; the result is the same for any", NULL}
 /* clang-format on */
@@ -137,8 +142,10 @@ static su_status read_import_options(const char *by_group, const char *by_source
     if (!out_path) return su_fail(err, SU_EINVAL, "--out DS is needed: the folder to make");
     if (strcmp(fit, "pad") != 0 && strcmp(fit, "crop") != 0)
         return su_fail(err, SU_EINVAL, "--fit is pad or crop, not '%s'", fit);
-    o->recipe =
-        (su_image_recipe){.size = (int32_t)size, .channels = grey ? 1 : 3, .crop = !strcmp(fit, "crop")};
+    o->recipe = (su_image_recipe){
+        .size = (int32_t)size, .channels = grey ? 1 : 3, .crop = !strcmp(fit, "crop"), .spacing = spacing};
+    su_status st = su_image_recipe_render_by(&o->recipe, dicom_recipe, err);
+    if (st) return st;
     if (split_by && strcmp(split_by, by_group) != 0 && strcmp(split_by, by_source) != 0)
         return su_fail(err, SU_EINVAL, "--split is %s or %s, not '%s'", by_group, by_source, split_by);
     o->split_by_group = split_by && !strcmp(split_by, by_group);
@@ -214,6 +221,69 @@ int su_cmd_data_import_csv(int argc, char **argv)
     if (!s) s = report_import(&err);
     su_options_free(&files, &csv_command);
     return s ? su_cli_fail(&csv_command, &err) : SU_EXIT_OK;
+}
+
+static bool keep_burned_in;
+static int64_t slices = 4;
+static const char *key;
+static su_option_list reports;
+
+static const su_option dicom_options[] = {
+    {"out", SU_OPT_STRING, &out_path, 0, 0, "DS", "folder of the dataset to make; needed", NULL},
+    {"reports", SU_OPT_LIST, &reports, 0, 0, "PATH",
+     "reports that lie elsewhere: folders, NAME.txt or NAME.xml (NAME: accession\nnumber or study UID), or a "
+     "CSV with "
+     "study_uid or accession, and text",
+     NULL},
+    {"key", SU_OPT_STRING, &key, 0, 0, "FILE",
+     "key of the pseudonyms, made when it is not there (default DS.key); keep it\napart from the dataset",
+     NULL},
+    {"slices", SU_OPT_INT, &slices, 1, SU_DICOM_SLICES_MAX, "N",
+     "a volume is shown by so many of its slices", NULL},
+    {"burned-in", SU_OPT_FLAG, &keep_burned_in, 0, 0, NULL,
+     "also images that say that annotation is burned in", NULL},
+    IMPORT_OPTIONS,
+    {0},
+};
+
+static const su_command dicom_command = {
+    .name = "data import dicom",
+    .synopsis = "DIR... --out DS [options]",
+    .summary = "Packs DICOM studies with the reports beside them into a dataset: structured reports in the "
+               "folders,\n"
+               "NAME.txt or NAME.xml (accession number or study UID), or a table. CT, MR and PET series "
+               "become montages of\n"
+               "representative slices, every other image a sample. A patient's samples stay in one split; "
+               "identifiers are\n"
+               "replaced by keyed hashes. This is no de-identification: see docs/dicom.md. What cannot be "
+               "used is listed in\n"
+               "DS/skipped.jsonl. An import that was killed goes on when the same command is given again.",
+    .examples = "suture data import dicom archive/ --out data\n"
+                "suture data import dicom ct/ --reports reports.csv --recipe ct-lung --out data\n",
+    .options = dicom_options,
+    .min_positional = 1,
+    .max_positional = -1,
+};
+
+int su_cmd_data_import_dicom(int argc, char **argv)
+{
+    su_option_list paths = {0};
+    su_error err = {0};
+    int code = su_options_parse(&dicom_command, argc, argv, &paths);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    su_status s = read_import_options("group", "group", &err);
+    const su_dicom_import how = {.paths = paths.items,
+                                 .path_count = paths.count,
+                                 .reports = reports.items,
+                                 .report_count = reports.count,
+                                 .key = key,
+                                 .slices = (int)slices,
+                                 .keep_burned_in = keep_burned_in};
+    if (!s) s = su_import_dicom(&how, out_path, &import_options, &err);
+    if (!s) s = report_import(&err);
+    su_options_free(&paths, &dicom_command);
+    return s ? su_cli_fail(&dicom_command, &err) : SU_EXIT_OK;
 }
 
 static const su_option roco_options[] = {

@@ -31,6 +31,9 @@ typedef struct {
  * and "spacing" where there is one; new reference, NULL without memory. Without "dicom" the standard one is
  * meant. */
 json_t *su_image_recipe_json(const su_image_recipe *r);
+/* Sets r->dicom: "ct-lung" or "ct-lung/1" (dicom/recipe.h); NULL: the standard rendering. SU_EINVAL names
+ * those that there are; SU_EUNSUPPORTED in a build without DICOM. */
+su_status su_image_recipe_render_by(su_image_recipe *r, const char *name, su_error *err);
 const char *su_image_recipe_dicom(const su_image_recipe *r); /* never "" */
 /* In words, for messages: "224 px, 3 channels, padded, DICOM by dicom-standard/1". */
 void su_image_recipe_text(const su_image_recipe *r, char text[128]);

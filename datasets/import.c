@@ -39,7 +39,7 @@ typedef struct {
 typedef struct {
     json_t *record; /* NULL when the item is bad from the start */
     char *id;       /* valid UTF-8 */
-    int64_t line;
+    int64_t line, handle;
     const char *reason; /* NULL: good */
     su_error error;     /* detail of the reason; SU_ENOMEM stops the import */
     image_facts facts[SU_IMPORT_STREAMS_MAX];
@@ -157,6 +157,7 @@ static json_t *make_record(import_job *im, const su_import_item *item, const cha
         good =
             !json_object_set_new(images, im->source->streams[k], json_pack("{s:s}", "file", item->files[k]));
     good = good && !json_object_set(record, "images", images);
+    if (good && item->extra) good = !json_object_update_missing(record, (json_t *)(uintptr_t)item->extra);
     json_decref(images);
     if (good) return record;
     json_decref(record);
@@ -165,7 +166,7 @@ static json_t *make_record(import_job *im, const su_import_item *item, const cha
 
 static su_status take_item(import_job *im, const su_import_item *item, entry *e, su_error *err)
 {
-    *e = (entry){.line = item->line, .id = printable(item->id)};
+    *e = (entry){.line = item->line, .handle = item->handle, .id = printable(item->id)};
     if (!e->id) return no_memory(err);
     su_status s = check_item(im, item, e, err);
     if (s || e->reason) return s;
@@ -228,13 +229,15 @@ static void import_image(import_job *im, entry *e, int stream, int64_t slot)
     const su_import_source *source = im->source;
     const su_image_recipe *recipe = &im->options->recipe;
     uint8_t *pixels = im->pixels[stream] + (size_t)slot * im->image_bytes;
-    char *path = su_path_join(source->folder, file_of(e, source->streams[stream]));
+    char *path = source->load ? NULL : su_path_join(source->folder, file_of(e, source->streams[stream]));
     su_image image = {0};
-    su_status s = path ? su_image_load(path, recipe, &image, &e->error) : no_memory(&e->error);
+    su_status s = source->load ? source->load(source->self, e->handle, stream, recipe, &image, &e->error)
+                  : path       ? su_image_load(path, recipe, &image, &e->error)
+                               : no_memory(&e->error);
     if (!s) s = su_image_to_recipe(&image, recipe, pixels, &e->error);
     if (s) {
         e->reason = reason_of(s);
-        hide_folder(e->error.message, source->folder);
+        if (source->folder) hide_folder(e->error.message, source->folder);
     } else {
         image_facts *facts = &e->facts[stream];
         facts->width = image.width;

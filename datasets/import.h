@@ -9,6 +9,7 @@
 #ifndef SU_DATASETS_IMPORT_H
 #define SU_DATASETS_IMPORT_H
 
+#include "base/image.h"
 #include "datasets/dataset.h"
 #include "datasets/split.h"
 
@@ -51,6 +52,25 @@ su_status su_import_csv(const char *csv, const su_csv_columns *columns, const ch
 su_status su_import_roco(const char *folder, const char *out, const su_import_options *options,
                          su_error *err);
 
+enum { SU_DICOM_SLICES_MAX = 64 };
+
+typedef struct {
+    const char *const
+        *paths; /* folders or files of DICOM, structured reports and .txt or .xml reports among them */
+    int path_count;
+    const char *const *reports; /* further files or folders of reports, .csv too */
+    int report_count;
+    const char *key;     /* the pseudonyms' key file; NULL: OUT.key. Made when there is none */
+    int slices;          /* a volume is shown by so many of its slices, 1 .. SU_DICOM_SLICES_MAX */
+    bool keep_burned_in; /* false: images with burned-in annotation are left out */
+} su_dicom_import;
+
+/* DICOM studies and their reports (datasets/dicom/study.h, report.h). Samples of a patient stay in one split.
+ * Records hold pseudonyms (datasets/dicom/pseudonym.h) in the place of identifiers, and reports without the
+ * words that the study's header says of people. SU_EUNSUPPORTED in a build without DICOM. */
+su_status su_import_dicom(const su_dicom_import *how, const char *out, const su_import_options *options,
+                          su_error *err);
+
 /* ---- for importers ---- */
 
 typedef struct {
@@ -58,6 +78,8 @@ typedef struct {
     const char *const *files;    /* per image stream; below the source's folder */
     int64_t line;                /* 1-based; 0: none */
     const char *reason, *detail; /* not NULL: the source knows that this item is bad, and why */
+    int64_t handle;              /* for the source's own load */
+    const json_t *extra;         /* an object whose members the record gets as well; NULL: none */
 } su_import_item;
 
 typedef struct {
@@ -69,6 +91,10 @@ typedef struct {
     int64_t total; /* items; 0: unknown */
     /* Sets *item to the next one, valid until the next call, or to NULL after the last. */
     su_status (*next)(void *self, const su_import_item **item, su_error *err);
+    /* The picture of an item, in any thread; NULL: the item's file, by su_image_load. Messages must not name
+     * what the record hides. */
+    su_status (*load)(void *self, int64_t handle, int stream, const su_image_recipe *recipe, su_image *image,
+                      su_error *err);
     void *self;
 } su_import_source;
 

@@ -173,7 +173,14 @@ static su_status take_row(csv_source *c, const su_csv_row *row, su_error *err)
 {
     snprintf(c->id_text, sizeof c->id_text, "line:%lld", (long long)row->line);
     for (int k = 0; k < c->streams; k++) c->files[k] = "";
-    c->item = (su_import_item){c->id_text, "", "", "", "", "", c->files, row->line, NULL, NULL};
+    c->item = (su_import_item){.id = c->id_text,
+                               .text = "",
+                               .group = "",
+                               .split = "",
+                               .licence = "",
+                               .source = "",
+                               .files = c->files,
+                               .line = row->line};
     if (row->broken) {
         snprintf(c->detail, sizeof c->detail, "%s", row->broken);
         refuse(c, "bad-row");
@@ -286,8 +293,14 @@ su_status su_import_csv(const char *csv, const su_csv_columns *columns, const ch
                    "%s: no column names a patient or article (--group-column): "
                    "each image is a group of its own",
                    su_path_name(csv));
-        su_import_source source = {"csv",     description, folder,   (const char *const *)c.stream_names,
-                                   c.streams, rows,        next_row, &c};
+        su_import_source source = {.kind = "csv",
+                                   .description = description,
+                                   .folder = folder,
+                                   .streams = (const char *const *)c.stream_names,
+                                   .image_streams = c.streams,
+                                   .total = rows,
+                                   .next = next_row,
+                                   .self = &c};
         s = su_import_run(&source, out, options, err);
     }
     json_decref(description);

@@ -234,7 +234,14 @@ static void name_image(roco_source *r, const roco_folder *f, const char *id)
 
 static void take_caption(roco_source *r, const roco_folder *f, char *line)
 {
-    r->item = (su_import_item){"", "", "", f->split, "", "", r->files, r->line, NULL, NULL};
+    r->item = (su_import_item){.id = "",
+                               .text = "",
+                               .group = "",
+                               .split = f->split,
+                               .licence = "",
+                               .source = "",
+                               .files = r->files,
+                               .line = r->line};
     r->files[0] = "";
     char *tab = strchr(line, '\t');
     if (!tab || tab == line) {
@@ -303,7 +310,14 @@ su_status su_import_roco(const char *folder, const char *out, const su_import_op
                 folder);
     }
     if (!s) {
-        su_import_source source = {"roco", description, folder, streams, 1, r->items, next_figure, r};
+        su_import_source source = {.kind = "roco",
+                                   .description = description,
+                                   .folder = folder,
+                                   .streams = streams,
+                                   .image_streams = 1,
+                                   .total = r->items,
+                                   .next = next_figure,
+                                   .self = r};
         s = su_import_run(&source, out, options, err);
     }
     for (int i = 0; r && i < r->count; i++) {

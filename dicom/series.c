@@ -57,24 +57,26 @@ static bool numbers(su_dicom_item *item, uint32_t tag, int count, double *out)
 }
 
 /* Geometry from the frame's functional groups, or the data set. */
-static bool read_slice(su_dicom_file *file, int frame, su_slice *s)
+su_status su_slice_read(su_dicom_file *file, int frame, su_slice *s)
 {
     su_dicom_item *ds = su_dicom_dataset(file), *measures = su_dicom_frame_item(file, frame, PIXEL_MEASURES);
     int64_t rows = 0, columns = 0, number = 0;
+    *s = (su_slice){.frame = frame};
     if (!su_dicom_integer(ds, ROWS, 0, &rows) || !su_dicom_integer(ds, COLUMNS, 0, &columns) || rows < 1 ||
         columns < 1 || rows > 65535 || columns > 65535)
-        return false;
+        return SU_EINVAL;
     (void)su_dicom_integer(ds, INSTANCE_NUMBER, 0, &number);
     su_dicom_text(ds, SERIES_UID, s->series, sizeof s->series);
     s->rows = (int32_t)rows;
     s->columns = (int32_t)columns;
-    s->frame = frame;
     s->number = number * 65536 + frame;
     if (!su_dicom_number(measures, BETWEEN_SLICES, 0, &s->thickness))
         (void)su_dicom_number(measures, SLICE_THICKNESS, 0, &s->thickness);
-    return numbers(measures, PIXEL_SPACING, 2, s->spacing) &&
-           numbers(su_dicom_frame_item(file, frame, PLANE_POSITION), POSITION, 3, s->position) &&
-           numbers(su_dicom_frame_item(file, frame, PLANE_ORIENTATION), ORIENTATION, 6, s->orientation);
+    const bool there =
+        numbers(measures, PIXEL_SPACING, 2, s->spacing) &&
+        numbers(su_dicom_frame_item(file, frame, PLANE_POSITION), POSITION, 3, s->position) &&
+        numbers(su_dicom_frame_item(file, frame, PLANE_ORIENTATION), ORIENTATION, 6, s->orientation);
+    return there ? su_slice_check(s) : SU_EINVAL;
 }
 
 static su_status no_memory(const char *path, su_error *err)
@@ -110,13 +112,14 @@ static su_status add_file(su_series *s, const char *path, su_dicom_file *file, s
     if (samples != 1) return count_skipped(s, "colour", err);
     if (su_dicom_frames(file, &frames, NULL) || frames > 65535) return count_skipped(s, "damaged", err);
     for (int frame = 0; frame < frames; frame++) {
-        su_slice slice = {.file = s->file_count};
-        if (!read_slice(file, frame, &slice) || su_slice_check(&slice)) {
+        su_slice slice;
+        if (su_slice_read(file, frame, &slice)) {
             s->count = before;
             return count_skipped(s, "no position in the patient", err);
         }
         if (!grow((void **)&s->slices, &s->room, s->count + 1, sizeof *s->slices))
             return no_memory(path, err);
+        slice.file = s->file_count;
         s->slices[s->count++] = slice;
     }
     if (!grow((void **)&s->files, &s->file_room, s->file_count + 1, sizeof *s->files))

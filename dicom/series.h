@@ -12,6 +12,10 @@
 
 typedef struct su_series su_series;
 
+/* The geometry of a frame; file is left to the caller. SU_EINVAL when it has none, or none that describes a
+ * plane. */
+su_status su_slice_read(su_dicom_file *file, int frame, su_slice *slice);
+
 /* SU_ENOTFOUND when there is no such folder, or no slice in it (the message says what there was). SU_ENOMEM,
  * SU_EIO. */
 su_status su_series_open(const char *folder, su_series **series, su_error *err);

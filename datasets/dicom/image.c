@@ -1,6 +1,15 @@
 /* DICOM files as pictures; see image.h. */
 #include "datasets/codec.h"
 #include "dicom/picture.h"
+#include <stdio.h>
+
+su_status su_image_recipe_render_by(su_image_recipe *r, const char *name, su_error *err)
+{
+    const su_dicom_recipe *recipe = NULL;
+    su_status st = su_dicom_recipe_find(name, &recipe, err);
+    if (!st) snprintf(r->dicom, sizeof r->dicom, "%s/%d", recipe->name, recipe->version);
+    return st;
+}
 
 su_status su_image_load_dicom(const char *path, const su_image_recipe *recipe, su_image *image, su_error *err)
 {
