@@ -3,6 +3,7 @@
 #include "dicom/decode_dcmtk.h"
 #include "dicom/display.h"
 #include "dicom/j2k.h"
+#include "dicom/jls.h"
 #include <string.h>
 
 /* What the Image Pixel Module says [PS3.3 C.7.6.3], checked. */
@@ -195,26 +196,29 @@ void su_dicom_pixels_mask(su_dicom_pixels *p)
 #undef MASK
 }
 
-static bool is_jpeg2000(const char *syntax)
+static bool is_one_of(const char *syntax, const char *const *uids)
 {
-    static const char *const uids[] = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91",
-                                       "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202",
-                                       "1.2.840.10008.1.2.4.203"};
-    for (size_t i = 0; i < sizeof uids / sizeof *uids; i++)
-        if (strcmp(uids[i], syntax) == 0) return true;
+    for (; *uids; uids++)
+        if (strcmp(*uids, syntax) == 0) return true;
     return false;
 }
 
+static const char *const jpeg2000[] = {"1.2.840.10008.1.2.4.90",  "1.2.840.10008.1.2.4.91",
+                                       "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202",
+                                       "1.2.840.10008.1.2.4.203", NULL};
+static const char *const jpeg_ls[] = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", NULL};
+
 static su_status read_fragments(su_dicom_file *file, const layout *l, int frame, uint8_t *out, su_error *err)
 {
+    const char *syntax = su_dicom_transfer_syntax(file), *path = su_dicom_path(file);
+    const int bytes = l->allocated < 8 ? 1 : l->allocated / 8;
+    const bool j2k = is_one_of(syntax, jpeg2000), jls = is_one_of(syntax, jpeg_ls);
     uint8_t *data = NULL;
     size_t length = 0;
-    if (!is_jpeg2000(su_dicom_transfer_syntax(file)))
-        return su_dcmtk_decode(file, frame, l->frames, (l->frame_bytes + 1) / 2 * 2, out, err);
+    if (!j2k && !jls) return su_dcmtk_decode(file, frame, l->frames, (l->frame_bytes + 1) / 2 * 2, out, err);
     su_status st = su_dcmtk_fragments(file, frame, l->frames, &data, &length, err);
-    if (!st)
-        st = su_j2k_decode(data, length, l->rows, l->columns, l->samples,
-                           l->allocated < 8 ? 1 : l->allocated / 8, su_dicom_path(file), out, err);
+    if (!st && j2k) st = su_j2k_decode(data, length, l->rows, l->columns, l->samples, bytes, path, out, err);
+    if (!st && jls) st = su_jls_decode(data, length, l->rows, l->columns, l->samples, bytes, path, out, err);
     su_free(data);
     return st;
 }
@@ -228,7 +232,7 @@ su_status su_dicom_decode(su_dicom_file *file, int frame, su_dicom_pixels *pixel
     if (frame < 0 || frame >= l.frames)
         return su_fail(err, SU_ENOTFOUND, "%s: there is no frame %d; it has %d", su_dicom_path(file),
                        frame + 1, l.frames);
-    if (l.fragments && l.allocated < 8 && !is_jpeg2000(su_dicom_transfer_syntax(file)))
+    if (l.fragments && l.allocated < 8 && !is_one_of(su_dicom_transfer_syntax(file), jpeg2000))
         return su_fail(err, SU_EUNSUPPORTED, "%s: compressed pixels of 1 bit", su_dicom_path(file));
     const uint64_t even = (l.frame_bytes + 1) / 2 * 2; /* DCMTK decodes to an even number of bytes only */
     uint8_t *values = su_alloc((size_t)even, 1);

@@ -1,8 +1,8 @@
 /* Pixels: one frame of a file, decoded to the values that were stored, before any table or colour conversion.
  *
  * Colour is by pixel, whatever the file's planar configuration; a frame of 1 bit a pixel becomes bytes of 0
- * and 1. Native and deflated data, JPEG (8 and 12 bits, lossless), JPEG-LS and RLE through DCMTK, JPEG 2000
- * and HTJ2K through OpenJPEG. */
+ * and 1. Native and deflated data, JPEG (8 and 12 bits, lossless) and RLE through DCMTK, JPEG-LS through
+ * CharLS, JPEG 2000 and HTJ2K through OpenJPEG. */
 #ifndef SU_DICOM_DECODE_H
 #define SU_DICOM_DECODE_H
 

@@ -12,7 +12,6 @@
 #include <dcmtk/dcmdata/dcrledrg.h>
 #include <dcmtk/dcmdata/dctk.h>
 #include <dcmtk/dcmjpeg/djdecode.h>
-#include <dcmtk/dcmjpls/djdecode.h>
 
 extern "C" {
 #include "base/memory.h"
@@ -52,7 +51,6 @@ void register_codecs()
     static std::once_flag once;
     std::call_once(once, [] {
         DJDecoderRegistration::registerCodecs(EDC_never, EUC_default, EPC_colorByPixel);
-        DJLSDecoderRegistration::registerCodecs(EJLSUC_default, EJLSPC_colorByPixel);
         DcmRLEDecoderRegistration::registerCodecs();
     });
 }
