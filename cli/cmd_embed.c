@@ -30,7 +30,7 @@ static su_status embed_images(su_model *m, const su_option_list *files, result *
     su_progress *progress = su_progress_new("embed", "images", files->count);
     for (int i = 0; i < files->count && !st; i++) {
         su_error bad = {0};
-        if (su_image_prepare(files->items[i], &m->config.recipe, t->image_size, pixels, &bad)) {
+        if (su_image_prepare(files->items[i], &m->config.recipe, t->image_size, pixels, NULL, &bad)) {
             su_log(SU_LOG_WARN, "skipped: %s", bad.message);
             json_array_append_new(skipped,
                                   json_pack("{s:s,s:s}", "file", files->items[i], "error", bad.message));

@@ -114,7 +114,7 @@ static su_status embed_query(const su_index *index, const char *run, const char 
     } else if (!st) {
         const su_tower_config *t = &m->config.stream[stream].tower;
         uint8_t *pixels = su_alloc((size_t)t->image_size * (size_t)t->image_size, (size_t)t->channels);
-        st = pixels ? su_image_prepare(image, &m->config.recipe, t->image_size, pixels, err)
+        st = pixels ? su_image_prepare(image, &m->config.recipe, t->image_size, pixels, NULL, err)
                     : su_fail(err, SU_ENOMEM, "no memory for the query image");
         if (!st) st = su_model_encode_images(m, stream, pixels, 1, *query, err);
         su_free(pixels);

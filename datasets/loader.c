@@ -9,8 +9,10 @@
  * all of it; a thread holds it to claim a sample and to say that it is done, never while it works on pixels.
  */
 #include "datasets/loader.h"
+#include "base/checksum.h"
 #include "base/memory.h"
 #include "datasets/image.h"
+#include "datasets/phash.h"
 #include "base/resize.h"
 #include <inttypes.h>
 #include <pthread.h>
@@ -371,7 +373,7 @@ void su_loader_release(su_loader *l, const su_batch *batch)
 }
 
 su_status su_image_prepare(const char *path, const su_image_recipe *recipe, int32_t image_size, uint8_t *out,
-                           su_error *err)
+                           su_picture_facts *facts, su_error *err)
 {
     su_image image;
     su_status status = su_image_load(path, recipe, &image, err);
@@ -382,6 +384,11 @@ su_status su_image_prepare(const char *path, const su_image_recipe *recipe, int3
         status = su_image_to_recipe(&image, recipe, square, err);
     else
         status = su_fail(err, SU_ENOMEM, "%s: no memory", path);
+    if (!status && facts) {
+        su_patch patch = su_patch_stored(square, recipe, image.width, image.height);
+        facts->hashed = su_phash(&patch, &facts->phash);
+        su_sha256_hex(square, (size_t)recipe->size * (size_t)stride, facts->sha256);
+    }
     su_image_free(&image);
     if (!status) {
         const su_raster in = {square, recipe->size, recipe->size, recipe->channels, stride};

@@ -45,9 +45,17 @@ int64_t su_loader_batches(const su_loader *loader); /* an epoch's */
 su_status su_loader_next(su_loader *loader, const su_batch **batch, su_error *err);
 void su_loader_release(su_loader *loader, const su_batch *batch);
 
+/* What identifies a picture, as records of a dataset do: SHA-256 of the stored square, and its perceptual hash
+ * (hashed false: of one grey level). */
+typedef struct {
+    char sha256[65];
+    uint64_t phash;
+    bool hashed;
+} su_picture_facts;
+
 /* One image as evaluation would present it to a tower: decoded file -> recipe -> image_size. out [S, S,
- * channels]. */
+ * channels]. facts may be NULL. */
 su_status su_image_prepare(const char *path, const su_image_recipe *recipe, int32_t image_size, uint8_t *out,
-                           su_error *err);
+                           su_picture_facts *facts, su_error *err);
 
 #endif

@@ -177,11 +177,18 @@ static void evaluation_presents_an_image_as_su_image_prepare_does(void **state)
         char file[64];
         uint8_t out[SMALL * SMALL * 3];
         snprintf(file, sizeof file, "front%d.png", i);
-        assert_int_equal(su_image_prepare(at(file), su_dataset_recipe(ds), SMALL, out, NULL), SU_OK);
+        su_picture_facts facts;
+        assert_int_equal(su_image_prepare(at(file), su_dataset_recipe(ds), SMALL, out, &facts, NULL), SU_OK);
         assert_memory_equal(out, b->images[0] + i * SMALL * SMALL * 3, sizeof out);
+        const json_t *stored = json_object_get(
+            json_object_get(su_dataset_record(ds, b->items[i])->json, "images"), su_dataset_stream(ds, 0));
+        const char *phash = json_string_value(json_object_get(stored, "phash"));
+        assert_string_equal(facts.sha256, json_string_value(json_object_get(stored, "sha256")));
+        assert_int_equal(facts.hashed, phash != NULL);
+        if (phash) assert_true(facts.phash == strtoull(phash, NULL, 16));
     }
     su_error err = {0};
-    assert_int_equal(su_image_prepare(at("none.png"), su_dataset_recipe(ds), SMALL, NULL, &err),
+    assert_int_equal(su_image_prepare(at("none.png"), su_dataset_recipe(ds), SMALL, NULL, NULL, &err),
                      SU_ENOTFOUND);
     su_loader_free(l); /* with a batch still held */
 }
