@@ -38,26 +38,4 @@ su_status su_captioner_new(const su_caption_config *c, su_wordpiece *tokenizer, 
 /* Tokens of one image: su_tower_tokens of the image tower. */
 int32_t su_captioner_memory(const su_captioner *c);
 
-/* Who writes: called for every caption when it is finished, in any order. evidence: rows of c->evidence. */
-typedef struct {
-    const su_generated *generated;
-    const char *text; /* words, spaces and punctuation */
-    const int64_t *evidence;
-    int32_t pieces;
-} su_written;
-
-/* What is captioned: `next` fills up to `room` images in a row, [image_size, image_size, channels] each, with
- * a number and, for evidence, an identity each (its strings live until the caption is written), and returns
- * how many: 0 ends. */
-typedef struct {
-    int32_t (*next)(void *context, int32_t room, uint8_t *pixels, int64_t *numbers, su_identity *who);
-    su_status (*written)(void *context, const su_written *written, su_error *err);
-    void *context;
-} su_caption_work;
-
-/* Captions everything, `slots` images at a time. Forbidden are, besides rules->forbidden, the control tokens;
- * rules->start and ->end are set here. */
-su_status su_captioner_run(su_captioner *c, const su_generation *rules, int32_t slots,
-                           const su_caption_work *work, su_error *err);
-
 #endif
