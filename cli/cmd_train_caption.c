@@ -15,7 +15,8 @@ typedef struct {
     const char *data, *out, *from, *config, *device;
     double lr, holdout;
     int64_t epochs, batch, micro_batch, seed, threads, evidence;
-    bool caption, resume, lr_given, holdout_given, epochs_given, batch_given, micro_given, seed_given, evidence_given;
+    bool caption, resume, lr_given, holdout_given, epochs_given, batch_given, micro_given, seed_given,
+        evidence_given;
 } arguments;
 
 static su_status merge_file(const char *path, su_caption_config *c, su_error *err)
@@ -41,7 +42,8 @@ static su_status resolve(const arguments *a, su_caption_config *c, su_error *err
         st = su_json_read(old, 1 << 20, &json, err);
         if (!st) st = su_json_string(json_object_get(json, "caption"), "from", old, &from, err);
     }
-    if (!st && !from) st = su_fail(err, SU_EINVAL, "--from RUN is missing: the alignment that the decoder looks through");
+    if (!st && !from)
+        st = su_fail(err, SU_EINVAL, "--from RUN is missing: the alignment that the decoder looks through");
     if (!st) st = su_caption_config_from(from, c, err);
     json_decref(json);
     if (!st && resumed) st = merge_file(old, c, err);
@@ -137,7 +139,11 @@ int su_cmd_train_caption(int argc, char **argv)
          .argument = "X",
          .help = "share of training groups that choose the best epoch; 0: last epoch",
          .given = &a.holdout_given},
-        {.name = "device", .kind = SU_OPT_STRING, .value = &a.device, .argument = "D", .help = "cpu, cuda or cuda:N"},
+        {.name = "device",
+         .kind = SU_OPT_STRING,
+         .value = &a.device,
+         .argument = "D",
+         .help = "cpu, cuda or cuda:N"},
         {.name = "threads",
          .kind = SU_OPT_INT,
          .value = &a.threads,
@@ -153,12 +159,14 @@ int su_cmd_train_caption(int argc, char **argv)
     const su_command command = {
         .name = "train",
         .synopsis = "--caption --from RUN --data DS --out RUN2 [options]",
-        .summary = "Trains a caption decoder on a trained alignment, whose towers stay as they are unless the\n"
-                   "configuration says else.",
-        .examples = "  suture train --caption --from runs/closegap --data roco --out runs/captions\n"
-                    "  suture train --caption --from runs/closegap --data roco --out runs/evidence --evidence 3\n"
-                    "  suture train --caption --data roco --out runs/captions --resume\n"
-                    "  suture caption --model runs/captions FOLDER\n",
+        .summary =
+            "Trains a caption decoder on a trained alignment, whose towers stay as they are unless the\n"
+            "configuration says else.",
+        .examples =
+            "  suture train --caption --from runs/closegap --data roco --out runs/captions\n"
+            "  suture train --caption --from runs/closegap --data roco --out runs/evidence --evidence 3\n"
+            "  suture train --caption --data roco --out runs/captions --resume\n"
+            "  suture caption --model runs/captions FOLDER\n",
         .options = options,
         .min_positional = 0,
         .max_positional = 0};
@@ -169,7 +177,8 @@ int su_cmd_train_caption(int argc, char **argv)
     su_log_to_stderr(su_option_quiet());
     su_device *device = NULL;
     su_caption_result result = {0};
-    su_caption_options train = {.data = a.data, .out = a.out, .resume = a.resume, .stop = su_stop_on_signals()};
+    su_caption_options train = {
+        .data = a.data, .out = a.out, .resume = a.resume, .stop = su_stop_on_signals()};
     su_status st = a.data && a.out
                        ? SU_OK
                        : su_fail(&err, SU_EINVAL, "%s is missing", a.data ? "--out RUN2" : "--data DS");
@@ -181,15 +190,17 @@ int su_cmd_train_caption(int argc, char **argv)
     }
     json_t *summary =
         st ? NULL
-           : json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:f,s:o}", "schema", "suture.train.caption/1", "run", a.out, "from",
-                       train.config.from, "steps", (json_int_t)result.steps, "epochs", (json_int_t)result.epochs,
-                       "best_epoch", (json_int_t)result.best_epoch, "seconds", result.seconds, "holdout_loss",
+           : json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:f,s:o}", "schema", "suture.train.caption/1", "run", a.out,
+                       "from", train.config.from, "steps", (json_int_t)result.steps, "epochs",
+                       (json_int_t)result.epochs, "best_epoch", (json_int_t)result.best_epoch, "seconds",
+                       result.seconds, "holdout_loss",
                        isfinite(result.best_loss) ? json_real(result.best_loss) : json_null());
     if (su_cli_report(summary, &st, &err)) {
         printf("%s: captions on %s, %lld steps over %lld pairs in %.0f s", a.out, train.config.from,
                (long long)result.steps, (long long)result.pairs, result.seconds);
         if (result.holdout_pairs)
-            printf(", best epoch %lld by loss on %lld held-out training captions (%.3f a token, perplexity %.1f)",
+            printf(", best epoch %lld by loss on %lld held-out training captions (%.3f a token, perplexity "
+                   "%.1f)",
                    (long long)result.best_epoch, (long long)result.holdout_pairs, result.best_loss,
                    exp(result.best_loss));
         printf("\n");
