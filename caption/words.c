@@ -55,7 +55,7 @@ char *su_caption_text(const su_wordpiece *wp, const int32_t *ids, int32_t count)
     su_buffer_init(&text, 1 << 20);
     const char **words = su_alloc((size_t)count + 4, sizeof *words);
     int32_t n = 0;
-    su_status st = words ? su_buffer_add(&text, "", 0, NULL) : SU_ENOMEM;
+    su_status st = words ? SU_OK : SU_ENOMEM;
     if (!st) {
         for (int32_t i = 0; i < count; i++)
             if (!is_control(wp, ids[i])) words[n++] = su_wordpiece_token(wp, ids[i]);
@@ -70,7 +70,7 @@ char *su_caption_text(const su_wordpiece *wp, const int32_t *ids, int32_t count)
         if (!st) st = su_buffer_add(&text, word, strlen(word), NULL);
     }
     su_free(words);
-    if (!st && text.data) return text.data;
+    if (!st && text.length) return text.data;
     su_buffer_free(&text);
     return st ? NULL : su_strdup("");
 }
