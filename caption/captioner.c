@@ -54,13 +54,15 @@ su_status su_captioner_save(const su_captioner *c, const char *folder, su_error 
     size_t length = 0;
     const char *text = su_wordpiece_text(c->tokenizer, &length);
     if (!st) st = su_file_write(vocab, text, length, err);
-    if (!st && c->evidence) st = su_evidence_save(c->evidence, folder, err);
+    char hash[65] = "";
+    if (!st && c->evidence) st = su_evidence_save(c->evidence, folder, hash, err);
     if (!st) {
         json_t *root =
             json_pack("{s:s,s:o?,s:i,s:i,s:i,s:s}", "schema", "suture.caption/1", "decoder",
                       su_decoder_config_json(&c->decoder->config), "max_tokens", (int)c->max_tokens,
                       "evidence", (int)c->pieces, "evidence_tokens", (int)c->evidence_tokens,
                       "vocabulary_sha256", su_wordpiece_sha256(c->tokenizer));
+        if (root && c->evidence) json_object_set_new(root, "evidence_sha256", json_string(hash));
         st = root ? su_json_write_sealed(json, root, err)
                   : su_fail(err, SU_ENOMEM, "no memory to save %s", folder);
         json_decref(root);
@@ -74,7 +76,7 @@ su_status su_captioner_save(const su_captioner *c, const char *folder, su_error 
 typedef struct {
     su_decoder_config decoder;
     int64_t max_tokens, evidence, evidence_tokens;
-    char vocabulary[65];
+    char vocabulary[65], evidence_sha256[65];
 } description;
 
 static su_status read_description(const char *path, description *d, su_error *err)
@@ -98,6 +100,8 @@ static su_status read_description(const char *path, description *d, su_error *er
         }
     }
     if (!st) snprintf(d->vocabulary, sizeof d->vocabulary, "%s", hash);
+    if (!st) st = su_json_string_or(root, "evidence_sha256", path, "", &hash, err);
+    if (!st) snprintf(d->evidence_sha256, sizeof d->evidence_sha256, "%s", hash);
     json_decref(root);
     return st;
 }
@@ -130,7 +134,8 @@ su_status su_captioner_open(const char *folder, su_device *device, su_captioner 
         c->pieces = (int32_t)d.evidence;
         c->evidence_tokens = (int32_t)d.evidence_tokens;
     }
-    if (!st && c->pieces) st = su_evidence_open(folder, su_model_width(c->model), &c->evidence, err);
+    if (!st && c->pieces)
+        st = su_evidence_open(folder, su_model_width(c->model), d.evidence_sha256, &c->evidence, err);
     su_free(vocab);
     su_free(json);
     if (st)
@@ -152,6 +157,9 @@ static su_status warm_words(su_captioner *c, int64_t from, const su_wordpiece *w
            *own = su_alloc((size_t)p->items[c->decoder->word].count, sizeof *own);
     su_status st =
         all && own ? su_params_get(p, from, all, err) : su_fail(err, SU_ENOMEM, "no memory to start warm");
+    if (!st)
+        st = su_params_get(p, c->decoder->word, own,
+                           err); /* a token that is spelled as no other stays random */
     for (int32_t id = 0; id < c->decoder->config.vocabulary && !st; id++) {
         int32_t old = su_wordpiece_id(whole, su_wordpiece_token(c->tokenizer, id));
         if (old >= 0) memcpy(own + (size_t)id * w, all + (size_t)old * w, w * sizeof *own);

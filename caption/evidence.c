@@ -1,5 +1,6 @@
 #include "caption/evidence.h"
 #include "align/embed.h"
+#include "base/checksum.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -128,7 +129,7 @@ su_status su_evidence_build(su_model *model, int stream, const su_dataset *ds, c
 /* --- files
  * -------------------------------------------------------------------------------------------------------- */
 
-su_status su_evidence_save(const su_evidence *e, const char *folder, su_error *err)
+su_status su_evidence_save(const su_evidence *e, const char *folder, char sha256[65], su_error *err)
 {
     char *vectors = su_path_join(folder, "evidence.safetensors"),
          *lines = su_path_join(folder, "evidence.jsonl");
@@ -154,6 +155,7 @@ su_status su_evidence_save(const su_evidence *e, const char *folder, su_error *e
         st = su_writer_commit(out, err);
     else
         su_writer_abort(out);
+    if (!st) st = su_sha256_file(lines, sha256, err);
     su_free(vectors);
     su_free(lines);
     return st;
@@ -177,7 +179,8 @@ static su_status read_line(void *context, int64_t number, json_t *line, su_error
     return st;
 }
 
-su_status su_evidence_open(const char *folder, int32_t width, su_evidence **evidence, su_error *err)
+su_status su_evidence_open(const char *folder, int32_t width, const char *sha256, su_evidence **evidence,
+                           su_error *err)
 {
     *evidence = NULL;
     char *vectors = su_path_join(folder, "evidence.safetensors"),
@@ -189,6 +192,10 @@ su_status su_evidence_open(const char *folder, int32_t width, su_evidence **evid
     if (!st) st = su_safetensors_open(vectors, &file, err);
     if (!st) st = su_safetensors_get(file, "embeddings", SU_DTYPE_F32, 2, (int64_t[]){-1, width}, &view, err);
     if (!st) st = su_safetensors_verify(file, err);
+    char own[65] = "";
+    if (!st) st = su_sha256_file(lines, own, err);
+    if (!st && strcmp(own, sha256) != 0)
+        st = su_fail(err, SU_EMISMATCH, "%s is not the evidence that the decoder was trained with", lines);
     if (!st) st = evidence_new(view->shape[0], width, &e, err);
     if (!st) {
         e->z = su_alloc(view->bytes / sizeof(float) + 1, sizeof(float));

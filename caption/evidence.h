@@ -31,8 +31,10 @@ su_identity su_identity_of(const su_dataset *ds, int64_t i, const char *stream);
 /* Embeds the images of these samples with the model's image stream. */
 su_status su_evidence_build(su_model *model, int stream, const su_dataset *ds, const int64_t *items,
                             int64_t count, su_evidence **evidence, su_error *err);
-su_status su_evidence_save(const su_evidence *e, const char *folder, su_error *err);
-su_status su_evidence_open(const char *folder, int32_t width, su_evidence **evidence, su_error *err);
+/* sha256: of evidence.jsonl, which has no checksum of its own. */
+su_status su_evidence_save(const su_evidence *e, const char *folder, char sha256[65], su_error *err);
+su_status su_evidence_open(const char *folder, int32_t width, const char *sha256, su_evidence **evidence,
+                           su_error *err);
 void su_evidence_free(su_evidence *e);
 int64_t su_evidence_count(const su_evidence *e);
 const su_evidence_item *su_evidence_at(const su_evidence *e, int64_t row);

@@ -174,7 +174,9 @@ static void a_warm_decoder_starts_with_the_text_towers_weights(void **state)
            *mine = weight_values(p, cap->decoder->word);
     int32_t lung = su_wordpiece_id(cap->model->tokenizer, "lung");
     assert_memory_equal(mine + 5 * 20, text + lung * 20, 20 * sizeof *mine);
-    assert_true(largest(mine + 7 * 20, 20) == 0.0); /* the text tower has no zebra */
+    double zebra =
+        largest(mine + 7 * 20, 20); /* the text tower has none: drawn, within two deviations of 0.02 */
+    assert_true(zebra > 0 && zebra <= 0.04 + 1e-9);
     static const char *const parts[] = {"encoder.layer.1.attention.self.key.weight",
                                         "encoder.layer.0.output.dense.bias", "embeddings.LayerNorm.weight"};
     for (int i = 0; i < 3; i++) {
