@@ -171,26 +171,27 @@ void su_dicom_pixels_mask(su_dicom_pixels *p)
     const uint64_t n = (uint64_t)p->frame.rows * (uint64_t)p->frame.columns * (uint64_t)p->frame.samples;
     if (p->frame.type > SU_DICOM_S32 || p->stored == words[p->frame.type] || p->stored < 2) return;
     const int up = words[p->frame.type] - 1 - p->high, down = words[p->frame.type] - p->stored;
-#define MASK(T) \
-    for (uint64_t i = 0; i < n; i++) ((T *)p->memory)[i] = (T)((T)(((T *)p->memory)[i] << up) >> down);
+#define MASK(T, U)                   \
+    for (uint64_t i = 0; i < n; i++) \
+        ((T *)p->memory)[i] = (T)((T)(U)((uint32_t)((U *)p->memory)[i] << up) >> down);
     switch (p->frame.type) {
     case SU_DICOM_U8:
-        MASK(uint8_t)
+        MASK(uint8_t, uint8_t)
         break;
     case SU_DICOM_S8:
-        MASK(int8_t)
+        MASK(int8_t, uint8_t)
         break;
     case SU_DICOM_U16:
-        MASK(uint16_t)
+        MASK(uint16_t, uint16_t)
         break;
     case SU_DICOM_S16:
-        MASK(int16_t)
+        MASK(int16_t, uint16_t)
         break;
     case SU_DICOM_U32:
-        MASK(uint32_t)
+        MASK(uint32_t, uint32_t)
         break;
     default:
-        MASK(int32_t)
+        MASK(int32_t, uint32_t)
         break;
     }
 #undef MASK
