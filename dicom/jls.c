@@ -1,5 +1,6 @@
 #include "dicom/jls.h"
 #include "base/memory.h"
+#include "dicom/jls_grey.h"
 #include <charls/charls.h>
 #include <string.h>
 
@@ -51,8 +52,8 @@ static su_status decode(charls_jpegls_decoder *d, const header *h, int32_t sampl
     return code ? su_fail(err, SU_EFORMAT, "%s: JPEG-LS: %s", name, charls_get_error_message(code)) : SU_OK;
 }
 
-su_status su_jls_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
-                        int bytes, const char *name, void *out, su_error *err)
+static su_status charls_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns,
+                               int32_t samples, int bytes, const char *name, void *out, su_error *err)
 {
     header h = {0};
     charls_jpegls_decoder *d = charls_jpegls_decoder_create();
@@ -69,4 +70,14 @@ su_status su_jls_decode(const uint8_t *data, size_t length, int32_t rows, int32_
         st = decode(d, &h, samples, bytes, name, out, err);
     charls_jpegls_decoder_destroy(d);
     return st;
+}
+
+su_status su_jls_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
+                        int bytes, const char *name, void *out, su_error *err)
+{
+    if (samples == 1) {
+        su_status st = su_jls_grey_decode(data, length, rows, columns, bytes, name, out, err);
+        if (st != SU_EUNSUPPORTED) return st;
+    }
+    return charls_decode(data, length, rows, columns, samples, bytes, name, out, err);
 }

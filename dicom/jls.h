@@ -1,4 +1,4 @@
-/* JPEG-LS through CharLS. For decode.c only. */
+/* JPEG-LS: grey pictures by our own decoder (jls_grey.h), the rest through CharLS. For decode.c only. */
 #ifndef SU_DICOM_JLS_H
 #define SU_DICOM_JLS_H
 
