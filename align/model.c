@@ -393,22 +393,21 @@ su_status su_model_temperature(const su_model *m, double *tau, su_error *err)
 
 enum { ENCODE_BATCH = 64 };
 
-static su_status encode(su_model *m, int stream, const uint8_t *images, const int32_t *ids,
-                        const int32_t *lengths, int32_t batch, float *z, su_error *err)
+static su_status encode(su_model *m, int stream, const su_tower_input *all, float *z, su_error *err)
 {
     su_device *d = m->device;
     const su_tower_config *c = &m->config.stream[stream].tower;
     int32_t width = su_model_width(m);
     size_t image = (size_t)c->image_size * (size_t)c->image_size * (size_t)c->channels;
     su_status st = m->planned ? SU_OK : su_model_plan(m, ENCODE_BATCH, false, NULL, err);
-    for (int32_t first = 0; first < batch && !st; first += m->planned) {
-        int32_t n = batch - first < m->planned ? batch - first : m->planned;
+    for (int32_t first = 0; first < all->batch && !st; first += m->planned) {
+        int32_t n = all->batch - first < m->planned ? all->batch - first : m->planned;
         su_tower_input in = {.batch = n};
-        if (c->kind == SU_TOWER_VIT) {
-            in.images = images + (size_t)first * image;
-        } else {
-            in.ids = ids + (size_t)first * (size_t)c->max_tokens;
-            in.lengths = lengths + first;
+        if (all->pooled) in.pooled = all->pooled + (size_t)first * (size_t)c->width;
+        if (all->images) in.images = all->images + (size_t)first * image;
+        if (all->ids) {
+            in.ids = all->ids + (size_t)first * (size_t)c->max_tokens;
+            in.lengths = all->lengths + first;
         }
         st = su_model_forward(m, stream, &in, m->z, m->norm, err);
         if (st) break;
@@ -433,7 +432,7 @@ su_status su_model_encode_images(su_model *m, int stream, const uint8_t *images,
 {
     if (m->config.stream[stream].tower.kind != SU_TOWER_VIT)
         return su_fail(err, SU_EINVAL, "stream '%s' does not take images", m->config.stream[stream].name);
-    return encode(m, stream, images, NULL, NULL, batch, z, err);
+    return encode(m, stream, &(su_tower_input){.batch = batch, .images = images}, z, err);
 }
 
 su_status su_model_encode_ids(su_model *m, int stream, const int32_t *ids, const int32_t *lengths,
@@ -441,7 +440,13 @@ su_status su_model_encode_ids(su_model *m, int stream, const int32_t *ids, const
 {
     if (m->config.stream[stream].tower.kind != SU_TOWER_BERT)
         return su_fail(err, SU_EINVAL, "stream '%s' does not take texts", m->config.stream[stream].name);
-    return encode(m, stream, NULL, ids, lengths, batch, z, err);
+    return encode(m, stream, &(su_tower_input){.batch = batch, .ids = ids, .lengths = lengths}, z, err);
+}
+
+su_status su_model_encode_pooled(su_model *m, int stream, const float *pooled, int32_t batch, float *z,
+                                 su_error *err)
+{
+    return encode(m, stream, &(su_tower_input){.batch = batch, .pooled = pooled}, z, err);
 }
 
 su_status su_model_encode_texts(su_model *m, int stream, const char *const *texts, int32_t count, float *z,

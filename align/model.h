@@ -95,6 +95,10 @@ su_status su_model_encode_texts(su_model *m, int stream, const char *const *text
 su_status su_model_encode_ids(su_model *m, int stream, const int32_t *ids, const int32_t *lengths,
                               int32_t batch, float *z, su_error *err);
 
+/* From what a frozen tower gave before (align/kept.h): pooled [batch, the tower's width]. */
+su_status su_model_encode_pooled(su_model *m, int stream, const float *pooled, int32_t batch, float *z,
+                                 su_error *err);
+
 /* tau now. */
 su_status su_model_temperature(const su_model *m, double *tau, su_error *err);
 

@@ -113,7 +113,9 @@ static su_tower_input piece(const su_step *s, const su_step_batch *b, int stream
     su_tower_input in = {.batch = n,
                          .train = b->train && !su_model_frozen(s->model, stream),
                          .key = {.seed = b->seed, .step = (uint32_t)b->step, .layer = base}};
-    if (c->kind == SU_TOWER_VIT)
+    if (b->pooled[stream])
+        in.pooled = b->pooled[stream] + (size_t)first * (size_t)c->width;
+    else if (c->kind == SU_TOWER_VIT)
         in.images = b->images[stream] +
                     (size_t)first * (size_t)c->image_size * (size_t)c->image_size * (size_t)c->channels;
     else {

@@ -48,6 +48,7 @@ typedef struct {
     int32_t count;
     const uint8_t *images[SU_MAX_STREAMS];
     const int32_t *ids[SU_MAX_STREAMS], *lengths[SU_MAX_STREAMS];
+    const float *pooled[SU_MAX_STREAMS]; /* of a frozen tower, kept (align/kept.h); NULL: it runs */
     bool train;
     uint64_t seed;
     int64_t step;               /* keys dropout; of the run, from 1 */

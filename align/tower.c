@@ -389,6 +389,11 @@ su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled,
     if (in->batch < 1 || in->batch > t->max_batch)
         return su_fail(err, SU_EINVAL, "a batch of %d does not fit the %d that buffers were planned for",
                        in->batch, t->max_batch);
+    *pooled = t->pooled;
+    if (in->pooled) {
+        d->ops->upload(d, t->pooled, in->pooled, (size_t)in->batch * (size_t)c->width * sizeof *in->pooled);
+        return SU_OK;
+    }
     if (vit) {
         vit_embed(t, in);
     } else {
@@ -415,7 +420,6 @@ su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled,
     else
         d->ops->mean_pool(d, t->pooled, out, vit ? NULL : t->lengths, in->batch, t->tokens_now, vit ? 1 : 0,
                           c->width);
-    *pooled = t->pooled;
     return SU_OK;
 }
 

@@ -36,6 +36,7 @@ typedef struct {
     int32_t batch;
     const uint8_t *images;        /* ViT: [batch, image_size, image_size, channels] */
     const int32_t *ids, *lengths; /* BERT: [batch, max_tokens], [batch] */
+    const float *pooled;          /* [batch, width]: what the tower gave for them before; it does not run */
     bool train;                   /* dropout, patch dropout and stochastic depth are on */
     su_rng_key key; /* seed, step, and a layer id base that is this call's own (64 * depth ids are used) */
 } su_tower_input;

@@ -2,6 +2,7 @@
 #include "align/embed.h"
 #include "align/holdout.h"
 #include "align/init.h"
+#include "align/kept.h"
 #include "align/objective.h"
 #include "align/run.h"
 #include "base/log.h"
@@ -20,6 +21,8 @@ typedef struct {
     su_loader *loader;
     su_optimiser optimiser;
     su_holdout items;
+    su_kept kept[SU_MAX_STREAMS];  /* of frozen towers, pooled: training samples, then the holdout's */
+    float *pooled[SU_MAX_STREAMS]; /* [batch or holdout, tower's width]: rows read back */
     su_run run;
     su_losses losses; /* of the last step */
 } training;
@@ -132,6 +135,10 @@ static su_status train_on(training *r, const su_batch *b, su_error *err)
         if (slot >= 0) in.images[m] = b->images[slot];
         in.ids[m] = b->ids;
         in.lengths[m] = b->lengths;
+        if (r->kept[m].rows) {
+            su_kept_read(&r->kept[m], b->items, b->count, r->pooled[m]);
+            in.pooled[m] = r->pooled[m];
+        }
     }
     double norm = 0.0, tau = 0.0, progress = (double)r->run.done / (double)r->run.steps;
     su_status st = su_step_run(r->step, &in, &r->config.objective, progress, losses, err);
@@ -162,6 +169,24 @@ static su_status train_step(void *context, int64_t epoch, int64_t in_epoch, doub
     return st;
 }
 
+/* Embeddings of the holdout: z[m] as su_embed_items gives them. */
+static su_status embed_holdout(training *r, float **z, su_error *err)
+{
+    su_model *m = r->model;
+    int64_t held = r->items.held_pairs;
+    bool runs[SU_MAX_STREAMS];
+    for (int i = 0; i < m->config.streams; i++) runs[i] = !r->kept[i].rows;
+    su_status st = su_embed_items(m, r->data, r->items.held, held, runs, NULL, z, err);
+    for (int i = 0; i < m->config.streams && !st; i++) {
+        if (runs[i]) continue;
+        z[i] = su_alloc((size_t)held * (size_t)su_model_width(m), sizeof **z);
+        if (!z[i]) return su_fail(err, SU_ENOMEM, "no memory to score the holdout");
+        su_kept_read(&r->kept[i], r->items.held, held, r->pooled[i]);
+        st = su_model_encode_pooled(m, i, r->pooled[i], (int32_t)held, z[i], err);
+    }
+    return st;
+}
+
 /* MRR of both directions on the holdout, the mean over the pairs (anchor, m). */
 static su_status score_holdout(training *r, int64_t epoch, bool *best, su_error *err)
 {
@@ -173,8 +198,8 @@ static su_status score_holdout(training *r, int64_t epoch, bool *best, su_error 
     o.pool = r->options->device->pool;
     int streams = r->model->config.streams, a = r->model->config.anchor;
     int64_t held = r->items.held_pairs;
-    su_status st = score ? su_embed_items(r->model, r->data, r->items.held, held, NULL, NULL, z, err)
-                         : su_fail(err, SU_ENOMEM, "no memory to score the holdout");
+    su_status st =
+        score ? embed_holdout(r, z, err) : su_fail(err, SU_ENOMEM, "no memory to score the holdout");
     if (!st)
         st = su_alignment_score_compute((const float *const *)z, streams, held, su_model_width(r->model), &o,
                                         score, err);
@@ -252,8 +277,32 @@ static su_status open_loader(training *r, su_error *err)
     return su_loader_new(r->data, r->items.train, r->items.pairs, r->model->tokenizer, &l, &r->loader, err);
 }
 
+/* What frozen towers give, for every sample that the run sees. */
+static su_status keep_frozen(training *r, su_error *err)
+{
+    int64_t pairs = r->items.pairs, held = r->items.held_pairs, count = pairs + held;
+    int64_t *all = su_alloc((size_t)count, sizeof *all);
+    if (!all) return su_fail(err, SU_ENOMEM, "no memory for %lld samples", (long long)count);
+    for (int64_t i = 0; i < count; i++) all[i] = i < pairs ? r->items.train[i] : r->items.held[i - pairs];
+    su_status st = SU_OK;
+    for (int m = 0; m < r->model->config.streams && !st; m++) {
+        int64_t most = held > r->config.batch ? held : r->config.batch;
+        st = su_kept_fill(r->model, m, SU_KEEP_POOLED, r->data, all, count, &r->config.augment, &r->kept[m],
+                          err);
+        if (st || !r->kept[m].rows) continue;
+        r->pooled[m] = su_alloc((size_t)most * r->kept[m].width, sizeof *r->pooled[m]);
+        if (!r->pooled[m]) st = su_fail(err, SU_ENOMEM, "no memory to read back kept rows");
+    }
+    su_free(all);
+    return st;
+}
+
 static void training_free(training *r)
 {
+    for (int m = 0; m < SU_MAX_STREAMS; m++) {
+        su_kept_free(&r->kept[m]);
+        su_free(r->pooled[m]);
+    }
     su_loader_free(r->loader);
     su_step_free(r->step);
     su_model_free(r->model);
@@ -275,6 +324,7 @@ su_status su_train(const su_train_options *options, su_train_result *result, su_
     if (!st) st = su_dataset_check_pixels(r.data, r.items.held, r.items.held_pairs, err);
     if (!st) st = open_run(&r, err);
     if (!st) prepare_optimiser(&r, r.run.steps);
+    if (!st && r.run.done < r.run.steps) st = keep_frozen(&r, err);
     if (!st) st = open_loader(&r, err);
     if (!st)
         st = su_run_train(&r.run, &(su_run_work){.step = train_step, .epoch = end_epoch, .context = &r}, err);

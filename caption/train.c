@@ -1,6 +1,7 @@
 #include "caption/train.h"
 #include "align/embed.h"
 #include "align/holdout.h"
+#include "align/kept.h"
 #include "align/objective.h"
 #include "align/run.h"
 #include "base/json.h"
@@ -10,8 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { CACHE_LIMIT = 1 << 30 }; /* bytes of image tokens kept in host memory */
 
 /* Everything of one training. Samples are numbered: the trained ones first, then the held out ones. */
 typedef struct {
@@ -31,7 +30,7 @@ typedef struct {
     su_run run;
     void *arena;             /* device memory of the decoder's buffers */
     void *memory, *d_memory; /* device: act [micro, tokens, width] */
-    float *cache;            /* host: [pairs + held][tokens * width], when image tokens never change */
+    su_kept kept;            /* image tokens, when they never change */
     int32_t micro, tokens;
     /* of the step under way */
     const su_batch *batch;
@@ -201,43 +200,15 @@ static su_status plan(training *r, su_error *err)
     return SU_OK;
 }
 
-/* Image tokens of the loader's whole batch, in evaluation, kept on the host. */
-static su_status fill_cache(training *r, su_error *err)
+static su_status keep_tokens(training *r, su_error *err)
 {
+    if (joint(r)) return SU_OK;
     su_captioner *c = r->captioner;
-    su_device *d = r->options->device;
-    size_t row = (size_t)r->tokens * (size_t)c->decoder->config.memory_width;
-    bool fits = (double)row * (double)samples(r) * sizeof(float) <= (double)CACHE_LIMIT;
-    if (!image_frozen(r) || joint(r) || r->config.train.augment.on || d->act != SU_DTYPE_F32 || !fits)
-        return SU_OK;
-    int64_t *all = su_alloc((size_t)samples(r), sizeof *all), done = 0;
-    r->cache = su_alloc((size_t)samples(r) * row, sizeof *r->cache);
-    su_loader *loader = NULL;
-    su_loader_options l = {.batch = r->micro};
-    su_status st = all && r->cache ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to keep image tokens");
-    for (int64_t i = 0; i < samples(r) && !st; i++) all[i] = item_of(r, i);
-    if (!st) st = su_embed_loader_options(&c->model->config, &l, err);
-    if (!st) st = su_loader_new(r->data, all, samples(r), c->model->tokenizer, &l, &loader, err);
-    su_progress *progress = su_progress_new("image tokens", "images", samples(r));
-    while (!st && done < samples(r)) {
-        const su_batch *b = NULL;
-        void *pooled = NULL;
-        st = su_loader_next(loader, &b, err);
-        if (st || !b) break;
-        su_tower_input in = {.batch = b->count,
-                             .images = b->images[su_embed_image_slot(c->model, r->data, c->stream)]};
-        st = su_tower_forward(c->model->tower[c->stream], &in, &pooled, err);
-        int32_t tokens = 0;
-        const void *out = su_tower_output(c->model->tower[c->stream], &tokens);
-        for (int32_t i = 0; i < b->count && !st; i++)
-            d->ops->download(d, r->cache + (size_t)r->number_of[b->items[i]] * row,
-                             su_act_at(d, out, (int64_t)i * (int64_t)row), row * sizeof *r->cache);
-        done += b->count;
-        su_loader_release(loader, b);
-        su_progress_step(progress, done, NULL);
-    }
-    su_progress_free(progress);
-    su_loader_free(loader);
+    int64_t *all = su_alloc((size_t)samples(r), sizeof *all);
+    if (!all) return su_fail(err, SU_ENOMEM, "no memory for the samples");
+    for (int64_t i = 0; i < samples(r); i++) all[i] = item_of(r, i);
+    su_status st = su_kept_fill(c->model, c->stream, SU_KEEP_TOKENS, r->data, all, samples(r),
+                                &r->config.train.augment, &r->kept, err);
     su_free(all);
     return st;
 }
@@ -284,12 +255,11 @@ static su_status remember(training *r, int32_t first, int32_t count, const void 
 {
     su_captioner *c = r->captioner;
     su_device *d = r->options->device;
-    if (r->cache) {
-        size_t row = (size_t)r->tokens * (size_t)c->decoder->config.memory_width;
+    if (r->kept.rows) {
         for (int32_t i = 0; i < count; i++)
-            d->ops->upload(d, su_act_at(d, r->memory, (int64_t)i * (int64_t)row),
-                           r->cache + (size_t)r->number_of[r->batch->items[first + i]] * row,
-                           row * sizeof *r->cache);
+            d->ops->upload(d, su_act_at(d, r->memory, (int64_t)i * (int64_t)r->kept.width),
+                           su_kept_row(&r->kept, r->batch->items[first + i]),
+                           r->kept.width * sizeof *r->kept.rows);
         *memory = r->memory;
         *tokens = r->tokens;
         return SU_OK;
@@ -412,7 +382,7 @@ static su_status score_holdout(training *r, double *loss, int64_t *asked, su_err
         int64_t n = 0;
         st = su_loader_next(loader, &r->batch, err);
         if (st || !r->batch) break;
-        if (r->cache) {
+        if (r->kept.rows) {
             st = remember(r, 0, r->batch->count, &memory, &tokens, err);
         } else {
             void *pooled = NULL;
@@ -564,7 +534,7 @@ static void training_free(training *r)
     su_holdout_free(&r->items);
     su_free(r->number_of);
     su_free(r->evidence);
-    su_free(r->cache);
+    su_kept_free(&r->kept);
 }
 
 su_status su_caption_train(const su_caption_options *options, su_caption_result *result, su_error *err)
@@ -573,7 +543,7 @@ su_status su_caption_train(const su_caption_options *options, su_caption_result 
     su_status st = prepare(&r, err);
     if (!st) st = plan(&r, err);
     if (!st) st = open_run(&r, err);
-    if (!st) st = fill_cache(&r, err);
+    if (!st) st = keep_tokens(&r, err);
     if (!st) prepare_optimiser(&r);
     if (!st) st = open_loader(&r, err);
     if (!st)

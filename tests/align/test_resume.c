@@ -6,31 +6,53 @@
 
 static char *data;
 
-static void resume_after_every_step_equals_an_uninterrupted_run(void **state)
+/* Stopped after every step, on 1 to 3 threads. */
+static void resumed_at_every_step(const su_train_config *config, const char *name)
 {
-    (void)state;
-    su_train_config c = run_config(4);
+    su_train_config c = *config;
+    char whole_name[64], steps_name[64], done_name[64];
+    snprintf(whole_name, sizeof whole_name, "%s-whole", name);
+    snprintf(steps_name, sizeof steps_name, "%s-steps", name);
+    snprintf(done_name, sizeof done_name, "%s-steps/run.json", name);
     su_error err = {0};
     su_train_result whole, part;
     volatile sig_atomic_t stop = 1;
-    ok(run_train(data, at("whole"), &c, 2, false, NULL, &whole, &err), &err);
-    su_status st = run_train(data, at("steps"), &c, 1, false, &stop, &part, &err);
+    ok(run_train(data, at(whole_name), &c, 2, false, NULL, &whole, &err), &err);
+    su_status st = run_train(data, at(steps_name), &c, 1, false, &stop, &part, &err);
     for (int64_t done = 1; done < whole.steps; done++) {
         assert_int_equal(st, SU_EINTERRUPTED);
         assert_contains(err.message, "--resume");
         assert_int_equal(part.steps, done);
-        assert_false(su_file_exists(at("steps/run.json")));
-        st = run_train(data, at("steps"), &c, 1 + (int)(done % 3), true, &stop, &part, &err);
+        assert_false(su_file_exists(at(done_name)));
+        st = run_train(data, at(steps_name), &c, 1 + (int)(done % 3), true, &stop, &part, &err);
     }
     ok(st, &err);
     assert_int_equal(part.steps, whole.steps);
     assert_true(part.best_mrr == whole.best_mrr && part.best_epoch == whole.best_epoch);
-    assert_same_run(at("steps"), at("whole"));
+    assert_same_run(at(steps_name), at(whole_name));
     /* A finished run goes on with nothing, and stays as it is. */
-    ok(run_train(data, at("steps"), &c, 1, true, NULL, &part, &err), &err);
+    ok(run_train(data, at(steps_name), &c, 1, true, NULL, &part, &err), &err);
     assert_int_equal(part.steps, whole.steps);
-    assert_same_run(at("steps"), at("whole"));
+    assert_same_run(at(steps_name), at(whole_name));
     check_free_all();
+}
+
+static void resume_after_every_step_equals_an_uninterrupted_run(void **state)
+{
+    (void)state;
+    su_train_config c = run_config(4);
+    resumed_at_every_step(&c, "all");
+}
+
+static void what_a_frozen_tower_gave_is_the_same_after_a_resume(void **state)
+{
+    (void)state;
+    su_train_config c = run_config(3);
+    c.model.stream[1].lr_factor = 0;
+    resumed_at_every_step(&c, "text");
+    c.model.stream[0].lr_factor = 0;
+    c.augment.on = false;
+    resumed_at_every_step(&c, "both");
 }
 
 static void nap(long milliseconds)
@@ -131,6 +153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_at_any_moment_the_run_goes_on_to_the_same_bytes),
         cmocka_unit_test(resume_after_every_step_equals_an_uninterrupted_run),
+        cmocka_unit_test(what_a_frozen_tower_gave_is_the_same_after_a_resume),
         cmocka_unit_test(a_torn_log_line_is_written_again),
         cmocka_unit_test(a_run_goes_on_only_as_it_began),
     };

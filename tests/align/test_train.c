@@ -1,6 +1,7 @@
 /* Training: 20 steps against torch.optim.AdamW, and whole runs on a small dataset. */
 #include "tests/align/runs.h"
 #include "align/embed.h"
+#include "align/kept.h"
 #include "eval/alignment.h"
 
 /* --- against PyTorch ---------------------------------------------------------------------------------------
@@ -18,8 +19,12 @@ static void equals_pytorch(int streams, su_dtype type, const char *tolerance)
     su_model *m = new_model(&c, d, true, 1);
     golden_set(&m->params, file);
     su_step *step = new_step(m, GOLDEN_BATCH, 4);
-    su_objective o = {
-        .lambda_infonce = 1, .lambda_atp = 1, .lambda_cu = 1, .atp_end = -1, .cu_end = -1, .learn_temperature = true};
+    su_objective o = {.lambda_infonce = 1,
+                      .lambda_atp = 1,
+                      .lambda_cu = 1,
+                      .atp_end = -1,
+                      .cu_end = -1,
+                      .learn_temperature = true};
     su_optimiser adam = {.beta1 = 0.9,
                          .beta2 = 0.98,
                          .eps = 1e-8,
@@ -233,6 +238,61 @@ static void a_frozen_tower_keeps_its_weights(void **state)
     check_free_all();
 }
 
+/* Kept rows embed as the tower itself does; nothing is kept of what changes. */
+static void what_a_frozen_tower_gives_is_kept(void **state)
+{
+    (void)state;
+    char *data = run_dataset(RUN_SAMPLES);
+    su_train_config c = run_config(1);
+    su_error err = {0};
+    c.model.stream[0].lr_factor = c.model.stream[1].lr_factor = 0;
+    ok(run_train(data, at("kept"), &c, 1, false, NULL, NULL, &err), &err);
+    su_device *d = check_device(SU_DTYPE_F32, 1);
+    su_model *m = NULL;
+    su_dataset *ds = NULL;
+    su_kept kept;
+    ok(su_model_open(at("kept"), d, false, &m, &err), &err);
+    ok(su_dataset_open(data, &ds, &err), &err);
+    ok(su_model_plan(m, 5, false, NULL, &err), &err);
+    int64_t items[RUN_SAMPLES / 2];
+    int count = RUN_SAMPLES / 2, width = su_model_width(m);
+    for (int i = 0; i < count; i++) items[i] = 2 * i + 1;
+    float *z[SU_MAX_STREAMS];
+    ok(su_embed_items(m, ds, items, count, NULL, NULL, z, &err), &err);
+    c.augment.on = false;
+    for (int s = 0; s < 2; s++) {
+        int32_t own = m->config.stream[s].tower.width;
+        float *pooled = check_alloc((int64_t)count * own, sizeof *pooled),
+              *again = check_alloc((int64_t)count * width, sizeof *again);
+        ok(su_kept_fill(m, s, SU_KEEP_POOLED, ds, items, count, &c.augment, &kept, &err), &err);
+        assert_non_null(kept.rows);
+        assert_int_equal(kept.width, own);
+        assert_int_equal(kept.row_of[0], -1);
+        su_kept_read(&kept, items, count, pooled);
+        ok(su_model_encode_pooled(m, s, pooled, count, again, &err), &err);
+        for (int i = 0; i < count * width; i++)
+            assert_float_equal(again[i], z[s][i], su_tolerance("nn.f32.one"));
+        su_kept_free(&kept);
+        ok(su_kept_fill(m, s, SU_KEEP_TOKENS, ds, items, count, &c.augment, &kept, &err), &err);
+        assert_true(!kept.rows == (s == 1));
+        if (kept.rows) assert_int_equal(kept.width, own * su_tower_tokens(m->tower[s]));
+        su_kept_free(&kept);
+        su_free(z[s]);
+    }
+    c.augment.on = true;
+    ok(su_kept_fill(m, 0, SU_KEEP_POOLED, ds, items, count, &c.augment, &kept, &err), &err);
+    assert_null(kept.rows);
+    m->config.stream[1].lr_factor = 0.1;
+    ok(su_kept_fill(m, 1, SU_KEEP_POOLED, ds, items, count, &c.augment, &kept, &err), &err);
+    assert_null(kept.rows);
+    su_kept_free(&kept);
+    su_dataset_close(ds);
+    su_model_free(m);
+    su_device_close(d);
+    packed_remove(data);
+    check_free_all();
+}
+
 static void a_loss_that_is_not_finite_names_step_and_samples(void **state)
 {
     (void)state;
@@ -292,6 +352,7 @@ int main(void)
         cmocka_unit_test(the_saved_model_is_the_best_epochs),
         cmocka_unit_test(a_learned_temperature_moves_at_its_own_rate_and_stays_above_a_hundredth),
         cmocka_unit_test(a_frozen_tower_keeps_its_weights),
+        cmocka_unit_test(what_a_frozen_tower_gives_is_kept),
         cmocka_unit_test(a_loss_that_is_not_finite_names_step_and_samples),
         cmocka_unit_test(what_cannot_be_trained_is_refused_with_its_remedy),
     };
