@@ -1,5 +1,6 @@
 /* suture doctor: what this machine offers, and whether that is enough. Exit 3 when something is missing. */
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "cli/options.h"
 #include "cli/report_align.h"
 #include "base/json.h"
@@ -24,6 +25,7 @@ typedef struct {
     su_device *device;         /* NULL: see blas_error */
     su_error blas_error, gpu_error;
     bool gpu;
+    char dicom[512];
     double gflops;
 } findings;
 
@@ -154,8 +156,8 @@ static json_t *report_new(const findings *f)
 {
     const char *device = f->device ? f->device->description : NULL;
     return json_pack(
-        "{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "schema", "suture.doctor/1", "version", SUTURE_VERSION,
-        "ok", f->device != NULL, "processor",
+        "{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:o}", "schema", "suture.doctor/1", "version",
+        SUTURE_VERSION, "ok", f->device != NULL, "processor",
         json_pack("{s:s, s:i, s:i, s:o}", "model", f->model, "cores_usable", f->cores, "cores_online",
                   f->online, "instructions", instruction_list(f)),
         "memory",
@@ -166,7 +168,7 @@ static json_t *report_new(const findings *f)
                   getenv("OPENBLAS_CORETYPE"), "error", device ? NULL : f->blas_error.message,
                   "matmul_gflops", f->gflops),
         "gpu", json_pack("{s:b, s:s?}", "usable", f->gpu, "reason", f->gpu ? NULL : f->gpu_error.message),
-        "libraries", library_versions());
+        "dicom", f->dicom, "libraries", library_versions());
 }
 
 static void row(const char *label, const char *value)
@@ -195,6 +197,7 @@ static void print_table(const findings *f)
              core ? core : "");
     if (core && blas && *blas) row("environment", text);
     row("GPU", f->gpu ? "usable as --device cuda" : f->gpu_error.message);
+    row("DICOM", f->dicom);
     snprintf(text, sizeof text, "jansson %s, zlib %s, nettle %d.%d, libpng %s, utf8proc %s",
              jansson_version_str(), zlibVersion(), nettle_version_major(), nettle_version_minor(),
              png_get_libpng_ver(NULL), utf8proc_version());
@@ -224,6 +227,7 @@ int su_cmd_doctor(int argc, char **argv)
     look_at_processor(&f);
     look_at_memory(&f);
     look_at_devices(&f);
+    su_cli_dicom_state(f.dicom, sizeof f.dicom);
     su_error err = {0};
     su_status st = SU_OK;
     const char *json = su_option_json();

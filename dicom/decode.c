@@ -2,8 +2,8 @@
 #include "base/memory.h"
 #include "dicom/decode_dcmtk.h"
 #include "dicom/display.h"
-#include "dicom/j2k.h"
-#include "dicom/jls.h"
+#include "dicom/worker.h"
+#include <stdio.h>
 #include <string.h>
 
 /* What the Image Pixel Module says [PS3.3 C.7.6.3], checked. */
@@ -16,6 +16,7 @@ typedef struct {
     bool fragments;
     su_dicom_type type;
     uint64_t frame_bytes; /* decoded */
+    char photometric[20];
 } layout;
 
 static int64_t integer_or(su_dicom_item *ds, uint32_t tag, int64_t fallback)
@@ -28,7 +29,6 @@ static su_status read_layout(su_dicom_file *file, layout *l, su_error *err)
 {
     const char *path = su_dicom_path(file);
     su_dicom_item *ds = su_dicom_dataset(file);
-    char photometric[20];
     su_status st = su_dicom_frames(file, &l->frames, err);
     if (st) return st;
     l->kind = su_dcmtk_pixels(file, &l->length, &l->fragments);
@@ -58,9 +58,9 @@ static su_status read_layout(su_dicom_file *file, layout *l, su_error *err)
     l->high = (int32_t)high;
     l->is_signed = integer_or(ds, SU_TAG(0x28, 0x103), 0) == 1;
     l->planar = samples == 3 && integer_or(ds, SU_TAG(0x28, 0x06), 0) == 1;
-    su_dicom_text(ds, SU_TAG(0x28, 0x04), photometric, sizeof photometric);
+    su_dicom_text(ds, SU_TAG(0x28, 0x04), l->photometric, sizeof l->photometric);
     l->subsampled =
-        samples == 3 && allocated == 8 && !l->fragments && strcmp(photometric, "YBR_FULL_422") == 0;
+        samples == 3 && allocated == 8 && !l->fragments && strcmp(l->photometric, "YBR_FULL_422") == 0;
     if (l->kind == SU_PIXELS_FLOAT && allocated == 32)
         l->type = SU_DICOM_F32;
     else if (l->kind == SU_PIXELS_DOUBLE && allocated == 64)
@@ -211,15 +211,26 @@ static const char *const jpeg_ls[] = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1
 
 static su_status read_fragments(su_dicom_file *file, const layout *l, int frame, uint8_t *out, su_error *err)
 {
-    const char *syntax = su_dicom_transfer_syntax(file), *path = su_dicom_path(file);
-    const int bytes = l->allocated < 8 ? 1 : l->allocated / 8;
-    const bool j2k = is_one_of(syntax, jpeg2000), jls = is_one_of(syntax, jpeg_ls);
+    const char *syntax = su_dicom_transfer_syntax(file);
     uint8_t *data = NULL;
     size_t length = 0;
-    if (!j2k && !jls) return su_dcmtk_decode(file, frame, l->frames, (l->frame_bytes + 1) / 2 * 2, out, err);
+    su_codec_job job = {.codec = is_one_of(syntax, jpeg2000)  ? SU_CODEC_JPEG_2000
+                                 : is_one_of(syntax, jpeg_ls) ? SU_CODEC_JPEG_LS
+                                                              : SU_CODEC_DCMTK,
+                        .rows = l->rows,
+                        .columns = l->columns,
+                        .samples = l->samples,
+                        .allocated = l->allocated,
+                        .stored = l->stored,
+                        .high = l->high,
+                        .is_signed = l->is_signed,
+                        .planar = l->planar,
+                        .frame_bytes = l->frame_bytes};
+    snprintf(job.syntax, sizeof job.syntax, "%s", syntax);
+    snprintf(job.photometric, sizeof job.photometric, "%s", l->photometric);
     su_status st = su_dcmtk_fragments(file, frame, l->frames, &data, &length, err);
-    if (!st && j2k) st = su_j2k_decode(data, length, l->rows, l->columns, l->samples, bytes, path, out, err);
-    if (!st && jls) st = su_jls_decode(data, length, l->rows, l->columns, l->samples, bytes, path, out, err);
+    job.length = length;
+    if (!st) st = su_worker_decode(&job, data, out, su_dicom_path(file), err);
     su_free(data);
     return st;
 }
@@ -235,8 +246,7 @@ su_status su_dicom_decode(su_dicom_file *file, int frame, su_dicom_pixels *pixel
                        frame + 1, l.frames);
     if (l.fragments && l.allocated < 8 && !is_one_of(su_dicom_transfer_syntax(file), jpeg2000))
         return su_fail(err, SU_EUNSUPPORTED, "%s: compressed pixels of 1 bit", su_dicom_path(file));
-    const uint64_t even = (l.frame_bytes + 1) / 2 * 2; /* DCMTK decodes to an even number of bytes only */
-    uint8_t *values = su_alloc((size_t)even, 1);
+    uint8_t *values = su_alloc((size_t)l.frame_bytes, 1);
     if (!values) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", su_dicom_path(file));
     if (l.fragments) {
         st = read_fragments(file, &l, frame, values, err);

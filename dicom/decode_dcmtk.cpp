@@ -1,17 +1,12 @@
 // DCMTK's side of decode.c. No type and no exception of C++ leaves this file.
 #include <cstring>
-#include <mutex>
 #include <new>
-#include <string>
-#include <vector>
 
 #include <dcmtk/config/osconfig.h>
 #include <dcmtk/dcmdata/dcpixel.h>
 #include <dcmtk/dcmdata/dcpixseq.h>
 #include <dcmtk/dcmdata/dcpxitem.h>
-#include <dcmtk/dcmdata/dcrledrg.h>
 #include <dcmtk/dcmdata/dctk.h>
-#include <dcmtk/dcmjpeg/djdecode.h>
 
 extern "C" {
 #include "base/memory.h"
@@ -44,15 +39,6 @@ DcmElement *element(su_dicom_file *file, su_pixels_kind kind)
     DcmElement *e = nullptr;
     if (dataset(file)->findAndGetElement(keys[kind], e).bad()) return nullptr;
     return e;
-}
-
-void register_codecs()
-{
-    static std::once_flag once;
-    std::call_once(once, [] {
-        DJDecoderRegistration::registerCodecs(EDC_never, EUC_default, EPC_colorByPixel);
-        DcmRLEDecoderRegistration::registerCodecs();
-    });
 }
 
 DcmPixelSequence *sequence(su_dicom_file *file)
@@ -169,26 +155,6 @@ su_status su_dcmtk_native(su_dicom_file *file, su_pixels_kind kind, uint64_t off
     });
 }
 
-su_status su_dcmtk_decode(su_dicom_file *file, int frame, int frames, uint64_t bytes, void *out,
-                          su_error *err)
-{
-    register_codecs();
-    return guarded(file, err, [&] {
-        DcmPixelData *pixels = dynamic_cast<DcmPixelData *>(element(file, SU_PIXELS_INTEGER));
-        DcmPixelSequence *all = sequence(file);
-        unsigned long first = 0, end = 0;
-        if (!all || !frame_fragments(all, frame, frames, &first, &end)) return no_fragments(file, frame, err);
-        Uint32 fragment = static_cast<Uint32>(first);
-        OFString model;
-        const OFCondition c =
-            pixels ? pixels->getUncompressedFrame(dataset(file), static_cast<Uint32>(frame), fragment, out,
-                                                  static_cast<Uint32>(bytes), model)
-                   : EC_TagNotFound;
-        return c.good() ? SU_OK
-                        : su_fail(err, SU_EFORMAT, "%s: pixel data: %s", su_dicom_path(file), c.text());
-    });
-}
-
 su_status su_dcmtk_fragments(su_dicom_file *file, int frame, int frames, uint8_t **data, size_t *length,
                              su_error *err)
 {
@@ -200,17 +166,26 @@ su_status su_dcmtk_fragments(su_dicom_file *file, int frame, int frames, uint8_t
         if (!all || all->card() < 2)
             return su_fail(err, SU_EFORMAT, "%s: pixel data without a fragment", su_dicom_path(file));
         if (!frame_fragments(all, frame, frames, &first, &end)) return no_fragments(file, frame, err);
-        std::vector<uint8_t> joined;
-        for (unsigned long i = first; i < end; i++) {
+        const auto bytes_of = [all](unsigned long i, uint64_t *bytes) -> const Uint8 * {
             DcmPixelItem *item = nullptr;
-            Uint8 *bytes = nullptr;
-            if (all->getItem(item, i).bad() || item->getUint8Array(bytes).bad() || !bytes) continue;
-            joined.insert(joined.end(), bytes, bytes + item->getLength());
+            Uint8 *value = nullptr;
+            *bytes = 0;
+            if (all->getItem(item, i).bad() || item->getUint8Array(value).bad() || !value) return nullptr;
+            *bytes = item->getLength();
+            return value;
+        };
+        uint64_t sum = 0, n = 0;
+        for (unsigned long i = first; i < end; i++) {
+            bytes_of(i, &n);
+            sum += n;
         }
-        *data = static_cast<uint8_t *>(su_alloc(joined.size() + 1, 1));
+        *data = static_cast<uint8_t *>(su_alloc(sum + 1, 1));
         if (!*data) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", su_dicom_path(file));
-        std::memcpy(*data, joined.data(), joined.size());
-        *length = joined.size();
+        for (unsigned long i = first; i < end; i++) {
+            const Uint8 *value = bytes_of(i, &n);
+            if (n) std::memcpy(*data + *length, value, n);
+            *length += n;
+        }
         return SU_OK;
     });
 }

@@ -11,9 +11,6 @@ su_pixels_kind su_dcmtk_pixels(su_dicom_file *file, uint64_t *bytes, bool *fragm
 /* Bytes of native pixel data, in the machine's order. */
 su_status su_dcmtk_native(su_dicom_file *file, su_pixels_kind kind, uint64_t offset, uint64_t bytes,
                           void *out, su_error *err);
-/* A frame through DCMTK's codecs. */
-su_status su_dcmtk_decode(su_dicom_file *file, int frame, int frames, uint64_t bytes, void *out,
-                          su_error *err);
 /* A frame's compressed bytes, its fragments joined; freed with su_free. */
 su_status su_dcmtk_fragments(su_dicom_file *file, int frame, int frames, uint8_t **data, size_t *length,
                              su_error *err);

@@ -1,6 +1,8 @@
 /* In the place of the other files here, in a build without DICOM. */
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "cli/options.h"
+#include <stdio.h>
 
 static int refuse(const char *name)
 {
@@ -22,4 +24,9 @@ int su_cmd_dicom_volume(int argc, char **argv)
     (void)argc;
     (void)argv;
     return refuse("dicom volume");
+}
+
+void su_cli_dicom_state(char *text, size_t size)
+{
+    snprintf(text, size, "not in this build (SUTURE_DICOM=OFF)");
 }
