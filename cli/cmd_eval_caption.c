@@ -1,0 +1,196 @@
+/* suture eval caption: the field's caption metrics, without Java. */
+#include "base/checksum.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/options.h"
+#include "cli/report_align.h"
+#include "cli/report_caption.h"
+#include <string.h>
+
+enum { FLAWS_SHOWN = 10 };
+
+static const char *hypotheses_path, *references_path, *corpus_path, *items_path, *tokenizer_name = "ptb";
+static int64_t threads;
+
+static const su_option options_table[] = {
+    {"hypotheses", SU_OPT_STRING, &hypotheses_path, 0, 0, "H",
+     "captions to score: JSON Lines {\"id\":\"7\",\"caption\":\"...\"} or COCO results", NULL},
+    {"references", SU_OPT_STRING, &references_path, 0, 0, "R",
+     "what they should say: JSON Lines {\"id\":\"7\",\"captions\":[\"...\",...]} or\nCOCO annotations", NULL},
+    {"tokenizer", SU_OPT_STRING, &tokenizer_name, 0, 0, "ptb|whitespace",
+     "ptb: lower case, Penn Treebank tokens, punctuation dropped, as pycocoevalcap\n"
+     "does; whitespace: the captions are tokenised already",
+     NULL},
+    {"document-frequency", SU_OPT_STRING, &corpus_path, 0, 0, "FILE",
+     "references from which CIDEr's document frequencies are taken, instead of\n"
+     "those being scored: an item's score then does not depend on the others",
+     NULL},
+    {"items", SU_OPT_STRING, &items_path, 0, 0, "FILE", "also every item's scores, one JSON line each", NULL},
+    {"threads", SU_OPT_INT, &threads, 0, 1024, "N", "0: all cores", NULL},
+    {0},
+};
+
+static const su_command command = {
+    .name = "eval caption",
+    .synopsis = "--hypotheses H --references R [options]",
+    .summary =
+        "BLEU, ROUGE-L and CIDEr of captions, equal to pycocoevalcap's figures. Ids that only one file\n"
+        "has and lines that hold no caption are left out, counted and listed.",
+    .examples =
+        "  suture eval caption --hypotheses captions.jsonl --references reports.jsonl\n"
+        "  suture eval caption --hypotheses results.json --references captions_val2014.json --json -\n"
+        "  suture eval caption --hypotheses one.jsonl --references one_ref.jsonl \\\n"
+        "      --document-frequency train_refs.jsonl\n",
+    .options = options_table,
+};
+
+typedef struct {
+    su_captions hypotheses, references, corpus;
+    su_caption_match match;
+    su_sentences sentences;
+    su_caption_figures *items, whole;
+    su_caption_tokenizer tokenizer;
+    su_pool *pool;
+} evaluation;
+
+static void warn_of_flaws(const char *path, const su_captions *c)
+{
+    int64_t left_out = 0, shown = 0;
+    for (int64_t i = 0; i < c->flaw_count; i++) left_out += !c->flaws[i].used;
+    if (c->flaw_count)
+        su_log(SU_LOG_WARN, "%s: %lld left out, %lld remarks; all of them are listed with --json", path,
+               (long long)left_out, (long long)(c->flaw_count - left_out));
+    for (int64_t i = 0; i < c->flaw_count && shown < FLAWS_SHOWN; i++, shown++) {
+        const su_caption_flaw *f = &c->flaws[i];
+        if (f->place)
+            su_log(SU_LOG_WARN, "%s: %s %lld: %s", path, strcmp(c->form, "COCO") ? "line" : "entry",
+                   (long long)f->place, f->reason);
+        else
+            su_log(SU_LOG_WARN, "%s: id %s: %s", path, f->id, f->reason);
+    }
+    if (c->flaw_count > shown)
+        su_log(SU_LOG_WARN, "%s: and %lld more", path, (long long)(c->flaw_count - shown));
+}
+
+static su_status check_options(evaluation *e, su_error *err)
+{
+    if (!hypotheses_path || !references_path)
+        return su_fail(err, SU_EINVAL, "%s is missing",
+                       hypotheses_path ? "--references R" : "--hypotheses H");
+    if (!strcmp(tokenizer_name, "whitespace"))
+        e->tokenizer = SU_TOKENIZER_WHITESPACE;
+    else if (strcmp(tokenizer_name, "ptb") != 0)
+        return su_fail(err, SU_EINVAL, "--tokenizer %s: there is ptb and whitespace", tokenizer_name);
+    return SU_OK;
+}
+
+static su_status read_files(evaluation *e, su_error *err)
+{
+    su_status status = su_captions_read(hypotheses_path, SU_CAPTION_HYPOTHESES, &e->hypotheses, err);
+    if (!status) status = su_captions_read(references_path, SU_CAPTION_REFERENCES, &e->references, err);
+    if (!status && corpus_path)
+        status = su_captions_read(corpus_path, SU_CAPTION_REFERENCES, &e->corpus, err);
+    if (!status && corpus_path && !e->corpus.count)
+        status = su_fail(err, SU_EFORMAT, "%s: holds no usable captions", corpus_path);
+    if (!status)
+        status = su_caption_match_make(&e->hypotheses, &e->references, NULL, corpus_path ? &e->corpus : NULL,
+                                       &e->match, err);
+    if (status == SU_EMISMATCH || !status) {
+        warn_of_flaws(hypotheses_path, &e->hypotheses);
+        warn_of_flaws(references_path, &e->references);
+        if (corpus_path) warn_of_flaws(corpus_path, &e->corpus);
+    }
+    return status;
+}
+
+static json_t *file_json(const char *path, const su_captions *c, su_error *err)
+{
+    char hex[SU_SHA256_HEX];
+    if (su_sha256_file(path, hex, err)) return NULL;
+    json_t *file = json_pack("{s:s, s:s, s:s, s:I}", "file", path, "sha256", hex, "form", c->form, "ids",
+                             (json_int_t)c->count);
+    if (!file) /* the name is not UTF-8 */
+        file = json_pack("{s:n, s:s, s:s, s:I}", "file", "sha256", hex, "form", c->form, "ids",
+                         (json_int_t)c->count);
+    if (!file) su_fail(err, SU_ENOMEM, "no memory for the receipt");
+    return file;
+}
+
+static json_t *receipt_json(const evaluation *e, const char *line, su_error *err)
+{
+    json_t *h = file_json(hypotheses_path, &e->hypotheses, err);
+    json_t *r = h ? file_json(references_path, &e->references, err) : NULL;
+    json_t *df = json_null();
+    if (r && corpus_path) df = file_json(corpus_path, &e->corpus, err);
+    if (!r || !df) {
+        json_decref(h);
+        json_decref(r);
+        return NULL;
+    }
+    if (!corpus_path) df = json_string("the references that were scored");
+    json_t *receipt = json_pack("{s:{s:o, s:o}, s:s, s:o, s:I, s:s, s:s}", "files", "hypotheses", h,
+                                "references", r, "tokenizer", tokenizer_name, "document_frequency", df,
+                                "documents", (json_int_t)(corpus_path ? e->match.documents : e->match.pairs),
+                                "command", line, "version", SUTURE_VERSION);
+    if (!receipt) su_fail(err, SU_ENOMEM, "no memory for the receipt");
+    return receipt;
+}
+
+static su_status report(const evaluation *e, int argc, char **argv, su_error *err)
+{
+    char *line = su_command_line("eval caption", argc, argv);
+    json_t *document = su_report_caption_json(&e->whole, e->match.pairs);
+    json_t *receipt = line ? receipt_json(e, line, err) : NULL;
+    su_status status = SU_OK;
+    if (line && !receipt) status = err->code;
+    bool ok = document && receipt && !json_object_set_new(document, "receipt", receipt) &&
+              su_report_caption_flaws(document, "hypotheses", &e->hypotheses) &&
+              su_report_caption_flaws(document, "references", &e->references) &&
+              (!corpus_path || su_report_caption_flaws(document, "document_frequency", &e->corpus));
+    if (!status && !ok) status = su_fail(err, SU_ENOMEM, "no memory for the report");
+    if (!status && items_path) status = su_report_caption_items(items_path, &e->match, e->items, err);
+    if (su_cli_report(document, &status, err)) su_report_caption_print(stdout, document);
+    json_decref(document);
+    su_free(line);
+    return status;
+}
+
+static su_status evaluate(evaluation *e, int argc, char **argv, su_error *err)
+{
+    su_status status = check_options(e, err);
+    if (!status) status = read_files(e, err);
+    if (!status) status = su_pool_new((int)threads, &e->pool, err);
+    const su_caption_match *m = &e->match;
+    if (!status) status = su_sentences_make(m->text, m->texts, e->tokenizer, e->pool, &e->sentences, err);
+    if (!status && !(e->items = su_calloc((size_t)m->pairs, sizeof *e->items)))
+        status = su_fail(err, SU_ENOMEM, "no memory for the scores");
+    if (!status)
+        status = su_caption_score(&e->sentences, m->pair, m->pairs, m->corpus, m->documents, e->pool, NULL,
+                                  e->items, &e->whole, err);
+    if (status) return status;
+    if (!corpus_path && m->pairs == 1)
+        su_log(SU_LOG_WARN,
+               "CIDEr of one item is 0: every n-gram of its references is in all documents. Name a "
+               "corpus with --document-frequency FILE");
+    return report(e, argc, argv, err);
+}
+
+int su_cmd_eval_caption(int argc, char **argv)
+{
+    int code = su_options_parse(&command, argc, argv, NULL);
+    if (code >= 0) return code;
+    su_log_to_stderr(su_option_quiet());
+    evaluation e = {0};
+    su_error err = {0};
+    su_status status = evaluate(&e, argc, argv, &err);
+    su_free(e.items);
+    su_sentences_free(&e.sentences);
+    su_caption_match_free(&e.match);
+    su_captions_free(&e.hypotheses);
+    su_captions_free(&e.references);
+    su_captions_free(&e.corpus);
+    su_pool_free(e.pool);
+    return status ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+}

@@ -1,0 +1,167 @@
+#include "eval/words.h"
+#include <string.h>
+
+enum { FIRST_SLOTS = 1024, COUNT_MAX = INT32_MAX - 2 };
+
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 32;
+    x *= 0xD6E8FEB86659FD93u;
+    x ^= x >> 32;
+    x *= 0xD6E8FEB86659FD93u;
+    return x ^ x >> 32;
+}
+
+static uint32_t hash_bytes(const char *text, size_t length)
+{
+    uint64_t h = length, piece;
+    for (; length >= 8; text += 8, length -= 8) {
+        memcpy(&piece, text, 8);
+        h = mix(h ^ piece);
+    }
+    piece = 0;
+    memcpy(&piece, text, length);
+    return (uint32_t)mix(h ^ piece);
+}
+
+/* ---- byte strings -------------------------------------------------------------------------------------- */
+
+void su_words_init(su_words *w)
+{
+    *w = (su_words){0};
+    su_buffer_init(&w->bytes, (size_t)1 << 39);
+}
+
+void su_words_free(su_words *w)
+{
+    su_buffer_free(&w->bytes);
+    su_free(w->entry);
+    su_free(w->slot);
+    su_free(w->hash);
+    su_words_init(w);
+}
+
+const char *su_words_text(const su_words *w, int32_t number, size_t *length)
+{
+    *length = w->entry[number] & SU_WORDS_LENGTH_MAX;
+    return w->bytes.data + (w->entry[number] >> 24);
+}
+
+/* The slot of the string, or the free one where it belongs. */
+static uint32_t find_slot(const su_words *w, const char *text, size_t length, uint32_t hash)
+{
+    for (uint32_t at = hash & (w->slots - 1);; at = (at + 1) & (w->slots - 1)) {
+        int32_t number = w->slot[at] - 1;
+        if (number < 0) return at;
+        if (w->hash[number] != hash) continue;
+        size_t other;
+        const char *there = su_words_text(w, number, &other);
+        if (other == length && !memcmp(there, text, length)) return at;
+    }
+}
+
+static su_status grow_words(su_words *w, su_error *err)
+{
+    if (w->slots && w->count < w->room) return SU_OK;
+    if (w->slots > UINT32_MAX / 2) return su_fail(err, SU_ELIMIT, "too many different words");
+    uint32_t slots = w->slots ? w->slots * 2 : FIRST_SLOTS;
+    int32_t room = (int32_t)(slots / 2);
+    int32_t *slot = su_calloc(slots, sizeof *slot);
+    uint64_t *entry = slot ? su_realloc(w->entry, (size_t)room, sizeof *entry) : NULL;
+    if (entry) w->entry = entry;
+    uint32_t *hash = entry ? su_realloc(w->hash, (size_t)room, sizeof *hash) : NULL;
+    if (hash) w->hash = hash;
+    if (!hash) {
+        su_free(slot);
+        return su_fail(err, SU_ENOMEM, "no memory for %d words", (int)room);
+    }
+    for (int32_t i = 0; i < w->count; i++) {
+        uint32_t at = hash[i] & (slots - 1);
+        while (slot[at]) at = (at + 1) & (slots - 1);
+        slot[at] = i + 1;
+    }
+    su_free(w->slot);
+    w->slot = slot;
+    w->slots = slots;
+    w->room = room;
+    return SU_OK;
+}
+
+su_status su_words_add(su_words *w, const char *text, size_t length, int32_t *number, su_error *err)
+{
+    if (length > SU_WORDS_LENGTH_MAX)
+        return su_fail(err, SU_ELIMIT, "a word of %zu bytes is too long", length);
+    su_status status = grow_words(w, err);
+    if (status) return status;
+    uint32_t hash = hash_bytes(text, length), at = find_slot(w, text, length, hash);
+    if (!w->slot[at]) {
+        size_t offset = w->bytes.length;
+        status = su_buffer_add(&w->bytes, text, length, err);
+        if (status) return status;
+        w->entry[w->count] = (uint64_t)offset << 24 | length;
+        w->hash[w->count] = hash;
+        w->slot[at] = ++w->count;
+    }
+    *number = w->slot[at] - 1;
+    return SU_OK;
+}
+
+int32_t su_words_find(const su_words *w, const char *text, size_t length)
+{
+    if (!w->slots || length > SU_WORDS_LENGTH_MAX) return -1;
+    return w->slot[find_slot(w, text, length, hash_bytes(text, length))] - 1;
+}
+
+/* ---- pairs --------------------------------------------------------------------------------------------- */
+
+void su_pairs_init(su_pairs *p)
+{
+    *p = (su_pairs){0};
+}
+
+void su_pairs_free(su_pairs *p)
+{
+    su_free(p->key);
+    su_free(p->number);
+    su_pairs_init(p);
+}
+
+static su_status grow_pairs(su_pairs *p, su_error *err)
+{
+    if ((uint64_t)p->count * 2 < p->slots) return SU_OK;
+    if (p->count >= COUNT_MAX / 2) return su_fail(err, SU_ELIMIT, "too many different n-grams");
+    uint64_t slots = p->slots ? p->slots * 4 : FIRST_SLOTS;
+    uint64_t *key = su_alloc(slots, sizeof *key);
+    int32_t *number = key ? su_calloc(slots, sizeof *number) : NULL;
+    if (!number) {
+        su_free(key);
+        return su_fail(err, SU_ENOMEM, "no memory for %llu n-grams", (unsigned long long)slots / 2);
+    }
+    for (uint64_t i = 0; i < p->slots; i++) {
+        if (!p->number[i]) continue;
+        uint64_t at = mix(p->key[i]) & (slots - 1);
+        while (number[at]) at = (at + 1) & (slots - 1);
+        key[at] = p->key[i];
+        number[at] = p->number[i];
+    }
+    su_free(p->key);
+    su_free(p->number);
+    p->key = key;
+    p->number = number;
+    p->slots = slots;
+    return SU_OK;
+}
+
+su_status su_pairs_add(su_pairs *p, int32_t first, int32_t second, int32_t *number, su_error *err)
+{
+    su_status status = grow_pairs(p, err);
+    if (status) return status;
+    uint64_t key = (uint64_t)(uint32_t)first << 32 | (uint32_t)second, at = mix(key) & (p->slots - 1);
+    while (p->number[at] && p->key[at] != key) at = (at + 1) & (p->slots - 1);
+    if (!p->number[at]) {
+        p->key[at] = key;
+        p->number[at] = ++p->count;
+    }
+    *number = p->number[at] - 1;
+    return SU_OK;
+}
