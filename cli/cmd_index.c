@@ -136,19 +136,34 @@ static json_t *hits_json(const su_index *index, const char *query, const su_hit 
     return json_pack("{s:o,s:o}", "query", said ? said : json_null(), "hits", list);
 }
 
+/* Columns of text: a character of UTF-8 is one. */
+static int columns_of(const char *s)
+{
+    int n = 0;
+    for (; *s; s++) n += (*s & 0xC0) != 0x80;
+    return n;
+}
+
 static void print_hits(const su_index *index, const char *query, const su_hit *hits, int32_t found)
 {
-    printf("%s\n\n  %4s  %6s  %-5s  %-14s  %s\n", query, "rank", "score", "kind", "id", "text");
+    enum { MOST_ID = 40, MOST_TEXT = 88 };
+    int wide = 2;
+    for (int32_t i = 0; i < found; i++) {
+        const int n = columns_of(su_index_at(index, hits[i].row)->id);
+        if (n > wide) wide = n < MOST_ID ? n : MOST_ID;
+    }
+    printf("%s\n\n  %4s  %6s  %-5s  %-*s  %s\n", query, "rank", "score", "kind", wide, "id", "text");
     for (int32_t i = 0; i < found; i++) {
         const su_index_item *x = su_index_at(index, hits[i].row);
-        char text[96];
         size_t n = strcspn(x->text, "\n");
-        bool cut = n > 88;
+        const bool cut = n > MOST_TEXT;
         if (cut)
-            for (n = 88; n > 0 && (x->text[n] & 0xC0) == 0x80;) n--; /* never inside a character */
-        snprintf(text, sizeof text, "%.*s%s", (int)n, x->text, cut ? "..." : "");
-        printf("  %4d  %6.3f  %-5s  %-14s  %s\n", i + 1, hits[i].score, x->kind, x->id, text);
-        if (!strcmp(x->kind, "image") && *x->file) printf("  %34s  %s\n", "file:", x->file);
+            for (n = MOST_TEXT; n > 0 && (x->text[n] & 0xC0) == 0x80;) n--; /* never inside a character */
+        const int pad = wide - columns_of(x->id);
+        printf("  %4d  %6.3f  %-5s  %s%*s  %.*s%s\n", i + 1, hits[i].score, x->kind, x->id, pad > 0 ? pad : 0,
+               "", (int)n, x->text, cut ? "..." : "");
+        if (!strcmp(x->kind, "image") && *x->file && strcmp(x->file, x->id) != 0)
+            printf("  %21s%s\n", "", x->file);
     }
     if (!found) printf("  nothing passes the filter\n");
 }

@@ -51,9 +51,11 @@ static bool in_range(const su_option *o, double x)
 }
 
 /* What the option is when it is not given. A number outside the option's own range means "chosen by the
- * program", and is left to the help text. */
+ * program", and is left to the help text; so is an option with `given`, which overrides what stands
+ * elsewhere. */
 static void print_default(const su_option *o)
 {
+    if (o->given) return;
     if (o->kind == SU_OPT_INT && in_range(o, (double)*(int64_t *)o->value))
         printf(" (default %lld)", (long long)*(int64_t *)o->value);
     if (o->kind == SU_OPT_NUMBER && in_range(o, *(double *)o->value))

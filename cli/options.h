@@ -19,7 +19,8 @@ typedef struct {
     double low, high;     /* for INT and NUMBER, inclusive; both 0: any */
     const char *argument; /* "FILE", "N", ... in the help */
     const char *help;     /* one or more lines */
-    bool *given;          /* set to true when the option was on the command line; may be NULL */
+    bool *given;          /* set to true when the option was on the command line; may be NULL. Then the help
+                             text says what holds otherwise */
 } su_option;
 
 typedef struct {
