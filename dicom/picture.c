@@ -35,7 +35,9 @@ su_status su_dicom_picture(su_dicom_file *file, const su_dicom_picture_options *
         su_dicom_pixels_mask(&pixels);
         if (note) snprintf(note, SU_DICOM_NOTE_MAX, "%s", d.note);
         st = su_dicom_render(&pixels.frame, &d.show, options->recipe, image, err);
-        if (st) st = su_fail_context(err, st, "%s", su_dicom_path(file));
+        if (st == SU_EINVAL) st = SU_EFORMAT; /* what the file says of itself, not what the caller wants */
+        if (st && err) err->code = st;
+        if (st) (void)su_fail_context(err, st, "%s", su_dicom_path(file));
     }
     if (!st) st = finish(file, frame, options->spacing, image, err);
     if (st) su_image_free(image);

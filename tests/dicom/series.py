@@ -20,6 +20,7 @@ CASES = {
     "missing": dict(missing=(2,)),
     "two missing": dict(missing=(3, 4)),
     "slopes": dict(slopes=True),
+    "rounded": dict(step=(0, 0, 1 / 3), digits=2),  # 0.33, 0.67, 1.0: no distance is the true one
 }
 
 
@@ -29,13 +30,13 @@ def values(seed):
 
 
 def slices(name, seed=1, across=(1, 0, 0), down=(0, 1, 0), step=(0, 0, 2.5), spacing=(0.8, 0.7), missing=(), reverse=False,
-           slopes=False, series="a", frame_of_files=0):
+           slopes=False, digits=6, series="a"):
     """[(file name, attributes, pixels)] of one series."""
     made = []
     for k, plane in enumerate(values(seed)):
         if k in missing:
             continue
-        position = [round(a + k * b, 6) for a, b in zip((-12.5, 20.25, -340.0), step)]
+        position = [round(a + k * b, digits) for a, b in zip((-12.5, 20.25, -340.0), step)]
         number = SLICES - k if reverse else k + 1
         attributes = dicomfile.image(
             ROWS, COLUMNS, signed=True, SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT",
