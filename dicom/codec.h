@@ -3,33 +3,30 @@
 #define SU_DICOM_CODEC_H
 
 #include "base/error.h"
+#include "dicom/syntax.h"
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { SU_CODEC_DCMTK, SU_CODEC_JPEG_LS, SU_CODEC_JPEG_2000 } su_codec;
-
-/* The Image Pixel Module's values, checked by whoever asks [PS3.3 C.7.6.3]. Plain data: it crosses a socket.
- */
+/* Checked by whoever asks: the head of the codestream says the same (codestream.h). Plain data: it crosses a
+ * socket. */
 typedef struct {
-    su_codec codec;
-    char syntax[65], photometric[20];
-    int32_t rows, columns, samples, allocated, stored, high;
-    bool is_signed, planar;
+    su_codec codec; /* JPEG, JPEG_LS, JPEG_2000 */
+    int32_t rows, columns, samples;
+    int32_t bytes;        /* of a decoded value: 1, 2 or 4 */
+    int32_t precision;    /* bits of a sample in the codestream */
+    bool is_signed;       /* Pixel Representation */
     uint64_t length;      /* of the compressed frame, its fragments joined */
-    uint64_t frame_bytes; /* of the decoded one */
+    uint64_t frame_bytes; /* of the decoded one: rows * columns * samples * bytes */
 } su_codec_job;
 
-enum { SU_CODEC_SPARE = 2 }; /* bytes that must lie behind `data` and behind `out`: lengths are made even */
+/* data: [length]; out: [frame_bytes], values by pixel. Messages do not name a file. SU_EFORMAT (damaged, or
+ * another picture than the job says), SU_ENOMEM. */
+su_status su_codec_run(const su_codec_job *job, const uint8_t *data, void *out, su_error *err);
 
-/* out: [frame_bytes], values by pixel. SU_EFORMAT (damaged, or another picture than the job says), SU_ENOMEM.
- */
-su_status su_codec_run(const su_codec_job *job, uint8_t *data, void *out, const char *name, su_error *err);
+/* Before a worker gives up its right to open files. */
+void su_codec_prepare(void);
 
-/* DCMTK's part of it: JPEG and RLE. */
-su_status su_dcmtk_codec(const su_codec_job *job, uint8_t *data, void *out, const char *name, su_error *err);
-/* Loads what DCMTK reads from the disk (its dictionary): before a worker gives up its right to open files. */
-void su_dcmtk_prepare(void);
-/* Reads a data set's structure from memory as su_dicom_open would. SU_EFORMAT, SU_ENOMEM. */
-su_status su_dcmtk_vet(const void *data, uint64_t length, const char *name, su_error *err);
+/* Reads the elements of a data set [length] as su_dicom_open would. SU_EFORMAT, SU_ENOMEM. */
+su_status su_codec_vet(const void *data, uint64_t length, bool implicit, bool big, su_error *err);
 
 #endif

@@ -1,31 +1,38 @@
 // DCMTK's side of file.h. No type and no exception of C++ leaves this file.
-#include <cerrno>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
-#include <sys/stat.h>
+#include <vector>
 
-#include <dcmtk/config/osconfig.h>
-#include <dcmtk/dcmdata/dctk.h>
+#include "dicom/dataset.hpp"
 #include <dcmtk/dcmdata/dcspchrs.h>
-#include <dcmtk/oflog/oflog.h>
 
 extern "C" {
 #include "base/memory.h"
 #include "dicom/file.h"
+#include "dicom/fragments.h"
+#include "dicom/parts.h"
+#include "dicom/worker.h"
 }
 
 struct su_dicom_file {
-    DcmFileFormat format;
+    DcmDataset dataset;
     std::string path;
-    std::string syntax;
+    su_source *source = nullptr;
+    su_scan scan = {};
+    su_fragments *fragments = nullptr;
+
+    ~su_dicom_file()
+    {
+        su_fragments_free(fragments);
+        su_source_close(source);
+    }
 };
 
 namespace
 {
-
-enum { SHORT_VALUE = 1024 }; // bytes read while opening; longer values stay on disk
 
 DcmItem *item_of(su_dicom_item *item)
 {
@@ -54,42 +61,34 @@ DcmElement *element(su_dicom_item *item, uint32_t tag)
     return e;
 }
 
-void silence()
+// What the scan found sound, and nothing beyond it, is DCMTK's to read; what it found odd, in a worker first.
+su_status read_data_set(su_dicom_file *f, su_error *err)
 {
-    static const bool once = [] {
-        OFLog::configure(OFLogger::OFF_LOG_LEVEL);
-        dcmEnableUnknownVRConversion.set(OFTrue); // UN elements of known tags are read as what they are
-        return true;
-    }();
-    (void)once;
+    const su_scan &scan = f->scan;
+    const size_t length = static_cast<size_t>(scan.end - scan.begin);
+    uint64_t at = 0;
+    if (length == 0) return SU_OK;
+    std::vector<uint8_t> bytes(length);
+    su_status st = su_source_read(f->source, scan.begin, bytes.data(), length, err);
+    if (!st && !scan.plain)
+        st = su_worker_vet(bytes.data(), length, scan.implicit, scan.big, f->path.c_str(), err);
+    if (st) return st;
+    const OFCondition c = su_dcmtk::read(f->dataset, bytes.data(), length, scan.implicit, scan.big, &at);
+    if (c.good()) return SU_OK;
+    at += scan.begin;
+    return su_fail_at(err, SU_EFORMAT, static_cast<int64_t>(at), "%s: damaged at about byte %llu: %s",
+                      f->path.c_str(), static_cast<unsigned long long>(at), c.text());
 }
 
 su_status open_file(const char *path, su_dicom_file **file, su_error *err)
 {
-    struct stat s;
-    if (stat(path, &s) != 0)
-        return errno == ENOENT || errno == ENOTDIR
-                   ? su_fail(err, SU_ENOTFOUND, "%s: there is no such file", path)
-                   : su_fail(err, SU_EIO, "%s: %s", path, std::strerror(errno));
-    if (!S_ISREG(s.st_mode)) return su_fail(err, SU_EIO, "%s: is no file", path);
-    silence();
-    su_dicom_file *f = new su_dicom_file;
+    std::unique_ptr<su_dicom_file> f(new su_dicom_file);
     f->path = path;
-    const OFCondition c = f->format.loadFile(path, EXS_Unknown, EGL_noChange, SHORT_VALUE, ERM_autoDetect);
-    if (c.bad() || f->format.getDataset()->card() == 0) {
-        const std::string why = c.bad() ? c.text() : "it has no data element";
-        delete f;
-        return su_fail(err, SU_EFORMAT, "%s: no DICOM file, or a damaged one: %s", path, why.c_str());
-    }
-    const char *uid = nullptr;
-    if (f->format.getMetaInfo()->findAndGetString(DCM_TransferSyntaxUID, uid).good() && uid) {
-        f->syntax = uid;
-    } else {
-        const E_TransferSyntax xfer = f->format.getDataset()->getOriginalXfer();
-        if (xfer != EXS_Unknown) f->syntax = DcmXfer(xfer).getXferID();
-    }
-    *file = f;
-    return SU_OK;
+    su_status st = su_source_open(path, &f->source, err);
+    if (!st) st = su_scan_file(&f->source, &f->scan, err);
+    if (!st) st = read_data_set(f.get(), err);
+    if (!st) *file = f.release();
+    return st;
 }
 
 // The (0008,0005) that counts for an item: its own, or that of the nearest item around it.
@@ -174,12 +173,27 @@ const char *su_dicom_path(const su_dicom_file *file)
 
 const char *su_dicom_transfer_syntax(const su_dicom_file *file)
 {
-    return file->syntax.c_str();
+    return file->scan.syntax[0] || !file->scan.known ? file->scan.syntax : file->scan.known->uid;
+}
+
+su_source *su_dicom_source(su_dicom_file *file)
+{
+    return file->source;
+}
+
+const su_scan *su_dicom_scan(const su_dicom_file *file)
+{
+    return &file->scan;
+}
+
+su_fragments **su_dicom_fragments(su_dicom_file *file)
+{
+    return &file->fragments;
 }
 
 su_dicom_item *su_dicom_dataset(su_dicom_file *file)
 {
-    return reinterpret_cast<su_dicom_item *>(static_cast<DcmItem *>(file->format.getDataset()));
+    return reinterpret_cast<su_dicom_item *>(static_cast<DcmItem *>(&file->dataset));
 }
 
 bool su_dicom_has(su_dicom_item *item, uint32_t tag)

@@ -15,15 +15,22 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 /* What a job may use. A megabyte of decoded pixels takes the slowest decoder a quarter of a second, and the
  * greediest (JPEG 2000) 24 bytes a value. */
-enum { JOB_SECONDS = 10, BYTES_A_SECOND = 2 << 20, VET_BYTES_A_SECOND = 16 << 20, BYTES_A_VALUE = 24 };
+enum {
+    JOB_SECONDS = 10,
+    BYTES_A_SECOND = 2 << 20,
+    BYTES_A_VALUE = 24,
+    VET_BYTES_A_SECOND = 1 << 20, /* a data set of empty elements: DCMTK takes 200 bytes for each of 8 */
+    VET_BYTES_A_BYTE = 32,
+    PAGE = 4096,
+};
 static const uint64_t JOB_MEMORY = (uint64_t)512 << 20;
+static const uint64_t KEPT_BYTES = (uint64_t)64 << 20; /* shared memory of an idle worker */
 
 typedef struct worker {
     struct worker *next; /* idle ones */
@@ -41,7 +48,8 @@ static worker *idle;
 /* Where suture-decode is, freed with su_free. */
 static char *find_program(su_error *err)
 {
-    static const char *const places[] = {"/suture-decode", "/../libexec/suture/suture-decode"};
+    static const char *const places[] = {"/suture-decode", "/../libexec/suture/suture-decode",
+                                         "/../suture-decode"};
     const char *given = getenv("SUTURE_DECODE");
     char own[PATH_MAX], path[PATH_MAX + 64];
     if (given && *given) return su_strdup(given);
@@ -76,10 +84,23 @@ static int pick_environment(char **picked, int most)
 static int spawn(const char *program, int socket, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
     char *environment[16], *arguments[] = {(char *)(uintptr_t) "suture-decode", NULL};
     pick_environment(environment, 16);
     int code = posix_spawn_file_actions_init(&actions);
     if (code) return code;
+    if ((code = posix_spawnattr_init(&attributes))) {
+        posix_spawn_file_actions_destroy(&actions);
+        return code;
+    }
+    /* A session of its own: what interrupts this program at its terminal is this program's to handle. */
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_setflags(&attributes,
+                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
     code = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
     if (!code) code = posix_spawn_file_actions_adddup2(&actions, 0, 1);
 #ifndef __SANITIZE_ADDRESS__
@@ -87,7 +108,8 @@ static int spawn(const char *program, int socket, pid_t *pid)
 #endif
     if (!code) code = posix_spawn_file_actions_adddup2(&actions, socket, SU_WORKER_SOCKET);
     if (!code) code = posix_spawn_file_actions_addclosefrom_np(&actions, SU_WORKER_SOCKET + 1);
-    if (!code) code = posix_spawn(pid, program, &actions, NULL, arguments, environment);
+    if (!code) code = posix_spawn(pid, program, &actions, &attributes, arguments, environment);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return code;
 }
@@ -149,7 +171,11 @@ static worker *take(su_error *err)
     worker *w = idle;
     if (w) idle = w->next;
     pthread_mutex_unlock(&lock);
-    return w ? w : start(err);
+    if (!w) return start(err);
+    struct pollfd p = {w->socket, POLLIN, 0};
+    if (poll(&p, 1, 0) == 0) return w;
+    finish(w, true); /* it has nothing to say yet: somebody ended it */
+    return take(err);
 }
 
 static void give(worker *w)
@@ -238,6 +264,8 @@ static bool receive_reply(const worker *w, su_worker_reply *reply, int64_t secon
     do n = recv(w->socket, reply, sizeof *reply, 0);
     while (n < 0 && errno == EINTR);
     reply->message[sizeof reply->message - 1] = '\0';
+    for (char *c = reply->message; *c; c++) /* it has read anybody's bytes */
+        if (*c < ' ' || *c > '~') *c = '?';
     return n == (ssize_t)sizeof *reply;
 }
 
@@ -278,7 +306,7 @@ static su_status take_reply(const su_worker_reply *reply, const char *name, su_e
                    reply->message);
 }
 
-/* Shared memory of at least `bytes`. */
+/* Shared memory of at least `bytes`. Sealed: whoever shrinks a mapped file ends those who read it. */
 static su_status share(worker *w, uint64_t bytes, const char *name, su_error *err)
 {
     if (w->mapped >= bytes) return SU_OK;
@@ -286,9 +314,10 @@ static su_status share(worker *w, uint64_t bytes, const char *name, su_error *er
     if (w->memory >= 0) close(w->memory);
     w->shared = NULL;
     w->mapped = 0;
-    w->memory = memfd_create("suture-decode", MFD_CLOEXEC);
+    w->memory = memfd_create("suture-decode", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     const uint64_t room = (bytes + (1u << 20)) & ~(uint64_t)0xfffff;
-    if (w->memory < 0 || ftruncate(w->memory, (off_t)room))
+    if (w->memory < 0 || ftruncate(w->memory, (off_t)room) ||
+        fcntl(w->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
         return su_fail(err, SU_ENOMEM, "%s: no memory to decode it: %s", name, strerror(errno));
     void *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, w->memory, 0);
     if (p == MAP_FAILED) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", name);
@@ -297,46 +326,47 @@ static su_status share(worker *w, uint64_t bytes, const char *name, su_error *er
     return SU_OK;
 }
 
-su_status su_worker_decode(const su_codec_job *job, const uint8_t *data, void *out, const char *name,
-                           su_error *err)
+/* `data` [length] to a worker with a request, and `out` [bytes] back. memory: beyond what is mapped. */
+static su_status exchange(su_worker_request *request, const uint8_t *data, uint64_t length, void *out,
+                          uint64_t bytes, int64_t seconds, uint64_t memory, const char *name, su_error *err)
 {
     worker *w = take(err);
     if (!w) return err ? err->code : SU_EIO;
-    su_worker_request request = {.order = SU_WORKER_DECODE, .job = *job};
     su_worker_reply reply = {0};
     const uint64_t before = w->mapped;
-    request.out = (job->length + SU_CODEC_SPARE + 4095) & ~(uint64_t)4095;
-    su_status st = share(w, request.out + job->frame_bytes + SU_CODEC_SPARE, name, err);
+    request->out = (length + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+    su_status st = share(w, request->out + bytes, name, err);
     if (!st) {
-        const uint64_t values = (uint64_t)job->rows * (uint64_t)job->columns * (uint64_t)job->samples;
-        const int64_t seconds = JOB_SECONDS + (int64_t)(job->frame_bytes / BYTES_A_SECOND);
-        request.shared = w->mapped;
-        memcpy(w->shared, data, job->length);
-        st = order(&w, &request, w->mapped != before ? w->memory : -1, seconds,
-                   JOB_MEMORY + 2 * w->mapped + BYTES_A_VALUE * values, &reply, name, err);
+        request->shared = w->mapped;
+        memcpy(w->shared, data, length);
+        st = order(&w, request, w->mapped != before ? w->memory : -1, seconds,
+                   JOB_MEMORY + 2 * w->mapped + memory, &reply, name, err);
     }
     if (!st) st = take_reply(&reply, name, err);
-    if (!st) memcpy(out, w->shared + request.out, job->frame_bytes);
-    if (w && w->mapped)
+    if (!st && bytes) memcpy(out, w->shared + request->out, bytes);
+    if (w && w->mapped && w->mapped <= KEPT_BYTES)
         give(w);
     else if (w)
         finish(w, false);
     return st;
 }
 
-su_status su_worker_vet(int fd, const char *name, su_error *err)
+su_status su_worker_decode(const su_codec_job *job, const uint8_t *data, void *out, const char *name,
+                           su_error *err)
 {
-    struct stat s;
-    if (fstat(fd, &s)) return su_fail(err, SU_EIO, "%s: %s", name, strerror(errno));
-    worker *w = take(err);
-    if (!w) return err ? err->code : SU_EIO;
-    const su_worker_request request = {.order = SU_WORKER_VET, .shared = (uint64_t)s.st_size};
-    su_worker_reply reply = {0};
-    su_status st = order(&w, &request, fd, JOB_SECONDS + s.st_size / VET_BYTES_A_SECOND,
-                         JOB_MEMORY + 2 * (uint64_t)s.st_size + (w ? w->mapped : 0), &reply, name, err);
-    if (!st) st = take_reply(&reply, name, err);
-    if (w) give(w);
-    return st;
+    const uint64_t values = (uint64_t)job->rows * (uint64_t)job->columns * (uint64_t)job->samples;
+    su_worker_request request = {.order = SU_WORKER_DECODE, .job = *job};
+    return exchange(&request, data, job->length, out, job->frame_bytes,
+                    JOB_SECONDS + (int64_t)(job->frame_bytes / BYTES_A_SECOND), BYTES_A_VALUE * values, name,
+                    err);
+}
+
+su_status su_worker_vet(const uint8_t *data, uint64_t length, bool implicit, bool big, const char *name,
+                        su_error *err)
+{
+    su_worker_request request = {.order = SU_WORKER_VET, .length = length, .implicit = implicit, .big = big};
+    return exchange(&request, data, length, NULL, 0, JOB_SECONDS + (int64_t)(length / VET_BYTES_A_SECOND),
+                    VET_BYTES_A_BYTE * length, name, err);
 }
 
 const char *su_worker_limits(su_error *err)

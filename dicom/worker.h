@@ -24,9 +24,9 @@
 su_status su_worker_decode(const su_codec_job *job, const uint8_t *data, void *out, const char *name,
                            su_error *err);
 
-/* Reads the structure of a whole file as su_dicom_open would, without keeping it. fd: the file, open for
- * reading. Errors as above. */
-su_status su_worker_vet(int fd, const char *name, su_error *err);
+/* Reads a data set's elements [length] as su_dicom_open would, without keeping them. Errors as above. */
+su_status su_worker_vet(const uint8_t *data, uint64_t length, bool implicit, bool big, const char *name,
+                        su_error *err);
 
 /* Ends the workers that are idle. They end by themselves with the process. */
 void su_workers_close(void);

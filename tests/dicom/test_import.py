@@ -144,7 +144,7 @@ class Import(unittest.TestCase):
             self.assertNotIn(secret.encode(), stored.replace(str(self.work / "ds").encode(), b""), secret)
         reasons = sorted((r["reason"], r["detail"]) for r in self.lines("skipped.jsonl"))
         self.assertEqual([r for r, _ in reasons], ["bad-image", "no-report"])
-        self.assertIn("truncated: 100 bytes", reasons[0][1])
+        self.assertIn("truncated: pixel data", reasons[0][1])
 
     def test_the_key_decides_on_names_and_stays(self):
         self.fill()

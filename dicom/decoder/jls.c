@@ -1,6 +1,5 @@
-#include "dicom/jls.h"
+#include "dicom/decoder/jls.h"
 #include "base/memory.h"
-#include "dicom/jls_grey.h"
 #include <charls/charls.h>
 #include <string.h>
 
@@ -35,49 +34,39 @@ static void arrange(const uint8_t *in, int from, bool planes, size_t pixels, int
         }
 }
 
-static su_status decode(charls_jpegls_decoder *d, const header *h, int32_t samples, int bytes,
-                        const char *name, void *out, su_error *err)
+static su_status decode(charls_jpegls_decoder *d, const header *h, int32_t samples, int bytes, void *out,
+                        su_error *err)
 {
     const size_t pixels = (size_t)h->info.width * h->info.height;
     const int stored = h->info.bits_per_sample <= 8 ? 1 : 2;
     const bool planes = samples > 1 && h->mode == CHARLS_INTERLEAVE_MODE_NONE,
                direct = !planes && stored == bytes;
     if (h->size != pixels * (size_t)samples * (size_t)stored || (stored > bytes))
-        return su_fail(err, SU_EFORMAT, "%s: JPEG-LS: samples of %d bits", name, h->info.bits_per_sample);
+        return su_fail(err, SU_EFORMAT, "JPEG-LS: samples of %d bits", h->info.bits_per_sample);
     uint8_t *made = direct ? out : su_alloc(h->size, 1);
-    if (!made) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", name);
+    if (!made) return su_fail(err, SU_ENOMEM, "no memory");
     const int32_t code = charls_jpegls_decoder_decode_to_buffer(d, made, h->size, 0);
     if (!code && !direct) arrange(made, stored, planes, pixels, samples, bytes, out);
     if (!direct) su_free(made);
-    return code ? su_fail(err, SU_EFORMAT, "%s: JPEG-LS: %s", name, charls_get_error_message(code)) : SU_OK;
-}
-
-static su_status charls_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns,
-                               int32_t samples, int bytes, const char *name, void *out, su_error *err)
-{
-    header h = {0};
-    charls_jpegls_decoder *d = charls_jpegls_decoder_create();
-    if (!d) return su_fail(err, SU_ENOMEM, "%s: no memory to decode it", name);
-    const int32_t code = read_header(d, data, length, &h);
-    su_status st = SU_OK;
-    if (code)
-        st = su_fail(err, SU_EFORMAT, "%s: JPEG-LS: %s", name, charls_get_error_message(code));
-    else if (h.info.width != (uint32_t)columns || h.info.height != (uint32_t)rows ||
-             h.info.component_count != samples)
-        st = su_fail(err, SU_EFORMAT, "%s: its JPEG-LS picture is not of %d x %d pixels of %d samples", name,
-                     columns, rows, samples);
-    else
-        st = decode(d, &h, samples, bytes, name, out, err);
-    charls_jpegls_decoder_destroy(d);
-    return st;
+    return code ? su_fail(err, SU_EFORMAT, "JPEG-LS: %s", charls_get_error_message(code)) : SU_OK;
 }
 
 su_status su_jls_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
-                        int bytes, const char *name, void *out, su_error *err)
+                        int bytes, void *out, su_error *err)
 {
-    if (samples == 1) {
-        su_status st = su_jls_grey_decode(data, length, rows, columns, bytes, name, out, err);
-        if (st != SU_EUNSUPPORTED) return st;
-    }
-    return charls_decode(data, length, rows, columns, samples, bytes, name, out, err);
+    header h = {0};
+    charls_jpegls_decoder *d = charls_jpegls_decoder_create();
+    if (!d) return su_fail(err, SU_ENOMEM, "no memory");
+    const int32_t code = read_header(d, data, length, &h);
+    su_status st = SU_OK;
+    if (code)
+        st = su_fail(err, SU_EFORMAT, "JPEG-LS: %s", charls_get_error_message(code));
+    else if (h.info.width != (uint32_t)columns || h.info.height != (uint32_t)rows ||
+             h.info.component_count != samples)
+        st = su_fail(err, SU_EFORMAT, "its JPEG-LS picture is not of %d x %d pixels of %d samples", columns,
+                     rows, samples);
+    else
+        st = decode(d, &h, samples, bytes, out, err);
+    charls_jpegls_decoder_destroy(d);
+    return st;
 }

@@ -1,4 +1,4 @@
-#include "dicom/j2k.h"
+#include "dicom/decoder/j2k.h"
 #include "base/memory.h"
 #include <openjpeg.h>
 #include <string.h>
@@ -52,13 +52,17 @@ static void no_message(const char *text, void *self)
     (void)self;
 }
 
-/* Values of all components, by pixel. */
-static void interleave(const opj_image_t *image, int bytes, void *out)
+/* Values of all components, by pixel. The codestream's sign and the data set's may differ: the data set's
+ * counts. */
+static void interleave(const opj_image_t *image, int bytes, bool is_signed, void *out)
 {
     const int32_t samples = (int32_t)image->numcomps;
     const int64_t n = (int64_t)image->comps[0].w * image->comps[0].h;
     for (int32_t k = 0; k < samples; k++) {
-        const OPJ_INT32 *p = image->comps[k].data;
+        OPJ_INT32 *p = image->comps[k].data;
+        const int shift = 32 - (int)image->comps[k].prec;
+        if (is_signed && !image->comps[k].sgnd && shift > 0 && shift < 32)
+            for (int64_t i = 0; i < n; i++) p[i] = (OPJ_INT32)((uint32_t)p[i] << shift) >> shift;
         if (bytes == 1)
             for (int64_t i = 0; i < n; i++) ((uint8_t *)out)[i * samples + k] = (uint8_t)p[i];
         else if (bytes == 2)
@@ -69,18 +73,18 @@ static void interleave(const opj_image_t *image, int bytes, void *out)
 }
 
 static su_status check_image(const opj_image_t *image, int32_t rows, int32_t columns, int32_t samples,
-                             const char *name, su_error *err)
+                             su_error *err)
 {
     bool same = image->numcomps == (OPJ_UINT32)samples;
     for (OPJ_UINT32 k = 0; same && k < image->numcomps; k++)
         same = image->comps[k].w == (OPJ_UINT32)columns && image->comps[k].h == (OPJ_UINT32)rows;
     if (same) return SU_OK;
-    return su_fail(err, SU_EFORMAT, "%s: its JPEG 2000 picture is not of %d x %d pixels of %d samples", name,
-                   columns, rows, samples);
+    return su_fail(err, SU_EFORMAT, "its JPEG 2000 picture is not of %d x %d pixels of %d samples", columns,
+                   rows, samples);
 }
 
 static su_status run(opj_codec_t *codec, opj_stream_t *stream, int32_t rows, int32_t columns, int32_t samples,
-                     int bytes, const char *name, void *out, su_error *err)
+                     int bytes, bool is_signed, void *out, su_error *err)
 {
     opj_dparameters_t parameters;
     opj_image_t *image = NULL;
@@ -94,22 +98,20 @@ static su_status run(opj_codec_t *codec, opj_stream_t *stream, int32_t rows, int
         !opj_read_header(stream, codec, &image))
         st = SU_EFORMAT;
     else
-        st = check_image(image, rows, columns, samples, name, err);
+        st = check_image(image, rows, columns, samples, err);
     if (!st && (!opj_decode(codec, stream, image) || !image->comps[0].data)) st = SU_EFORMAT;
     if (st == SU_EFORMAT && (!err || !err->message[0] || message[0]))
-        su_fail(err, SU_EFORMAT, "%s: JPEG 2000: %s", name, message[0] ? message : "damaged");
-    if (!st) interleave(image, bytes, out);
+        su_fail(err, SU_EFORMAT, "JPEG 2000: %s", message[0] ? message : "damaged");
+    if (!st) interleave(image, bytes, is_signed, out);
     opj_image_destroy(image);
     return st;
 }
 
 su_status su_j2k_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
-                        int bytes, const char *name, void *out, su_error *err)
+                        int bytes, bool is_signed, void *out, su_error *err)
 {
-    static const uint8_t boxes[] = {0, 0, 0, 12, 'j', 'P', ' ', ' '};
-    const bool file = length > sizeof boxes && memcmp(data, boxes, sizeof boxes) == 0;
     source s = {data, length, 0};
-    opj_codec_t *codec = opj_create_decompress(file ? OPJ_CODEC_JP2 : OPJ_CODEC_J2K);
+    opj_codec_t *codec = opj_create_decompress(OPJ_CODEC_J2K);
     opj_stream_t *stream = opj_stream_create(1 << 20, OPJ_TRUE);
     su_status st;
     if (codec && stream) {
@@ -118,9 +120,9 @@ su_status su_j2k_decode(const uint8_t *data, size_t length, int32_t rows, int32_
         opj_stream_set_read_function(stream, read_source);
         opj_stream_set_skip_function(stream, skip_source);
         opj_stream_set_seek_function(stream, seek_source);
-        st = run(codec, stream, rows, columns, samples, bytes, name, out, err);
+        st = run(codec, stream, rows, columns, samples, bytes, is_signed, out, err);
     } else {
-        st = su_fail(err, SU_ENOMEM, "%s: no memory to decode it", name);
+        st = su_fail(err, SU_ENOMEM, "no memory");
     }
     opj_stream_destroy(stream);
     opj_destroy_codec(codec);
