@@ -18,28 +18,6 @@ enum { PREFIX = 8, HEADER_MAX = 100 * 1000 * 1000 };
 
 static const char metadata_key[] = "__metadata__";
 
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[] = {
-    [SU_DTYPE_F64] = {"F64", 8},   [SU_DTYPE_F32] = {"F32", 4}, [SU_DTYPE_F16] = {"F16", 2},
-    [SU_DTYPE_BF16] = {"BF16", 2}, [SU_DTYPE_I64] = {"I64", 8}, [SU_DTYPE_I32] = {"I32", 4},
-    [SU_DTYPE_I16] = {"I16", 2},   [SU_DTYPE_I8] = {"I8", 1},   [SU_DTYPE_U64] = {"U64", 8},
-    [SU_DTYPE_U32] = {"U32", 4},   [SU_DTYPE_U16] = {"U16", 2}, [SU_DTYPE_U8] = {"U8", 1},
-    [SU_DTYPE_BOOL] = {"BOOL", 1},
-};
-enum { DTYPES = sizeof dtypes / sizeof *dtypes };
-
-size_t su_dtype_size(su_dtype dtype)
-{
-    return (size_t)dtype < DTYPES ? dtypes[dtype].size : 0;
-}
-
-const char *su_dtype_name(su_dtype dtype)
-{
-    return (size_t)dtype < DTYPES ? dtypes[dtype].name : "?";
-}
-
 /* Bytes of a tensor; false when an extent is negative or the product of those that are not 0 passes 2^63 - 1.
  */
 static bool tensor_bytes(const su_tensor_view *v, int64_t *bytes)
@@ -83,8 +61,8 @@ static su_status read_entry(su_safetensors *f, const char *name, json_t *entry, 
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype) return entry_failed(f, name, "has no dtype", err);
     size_t d = 0;
-    while (d < DTYPES && strcmp(dtypes[d].name, dtype) != 0) d++;
-    if (d == DTYPES)
+    while (d < SU_DTYPES && strcmp(su_dtype_name((su_dtype)d), dtype) != 0) d++;
+    if (d == SU_DTYPES)
         return su_fail(err, SU_EUNSUPPORTED,
                        "%s: tensor \"%.200s\" has dtype \"%.20s\", which is not known here", f->path, name,
                        dtype);

@@ -15,28 +15,10 @@
 #ifndef SU_BASE_SAFETENSORS_H
 #define SU_BASE_SAFETENSORS_H
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include <stddef.h>
 #include <stdint.h>
-
-typedef enum {
-    SU_DTYPE_F64,
-    SU_DTYPE_F32,
-    SU_DTYPE_F16,
-    SU_DTYPE_BF16,
-    SU_DTYPE_I64,
-    SU_DTYPE_I32,
-    SU_DTYPE_I16,
-    SU_DTYPE_I8,
-    SU_DTYPE_U64,
-    SU_DTYPE_U32,
-    SU_DTYPE_U16,
-    SU_DTYPE_U8,
-    SU_DTYPE_BOOL,
-} su_dtype;
-
-size_t su_dtype_size(su_dtype dtype);      /* bytes */
-const char *su_dtype_name(su_dtype dtype); /* "F32", as in the header */
 
 enum { SU_MAX_RANK = 8 };
 

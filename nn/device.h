@@ -24,9 +24,9 @@
 #ifndef SU_NN_DEVICE_H
 #define SU_NN_DEVICE_H
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include "base/rng.h"
-#include "base/safetensors.h"
 #include "base/threads.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,16 +57,15 @@ typedef struct {
 } su_attention;
 
 /* Attention of single queries over keys and values that lie anywhere in a pool of rows: decoding with a
- * cache. Head h of key and of value j of query r lie at row*kv_stride + h*kv_head, where
- *     row = index[r*index_stride + j],   or, when index is NULL,   first[r] + j
- * and those of q and o at r*q_stride + h*dim and r*o_stride + h*dim.
- *     p = softmax_{j < lengths[r]} scale <q_r, k_j>;   o_r = sum_j p_j v_j;   no key gives zeros
- * kv_head is dim where a row holds all heads, or the size of a head's own block of rows.
- * A row's result depends on its own query and keys alone, to the bit. */
+ * cache. Key and value j of query r, of head h, lie at row*kv_stride + h*dim with row = index[r*index_stride
+ * + j], or, when index is NULL, first[r] + j q's at r*q_stride + h*dim, o's at r*o_stride + h*dim. p =
+ * softmax_{j < lengths[r]} scale <q_r, k_j>;  o_r = sum_j p_j v_j;  no key gives zeros. A row's result
+ * depends on its own query and keys alone, to the bit. */
 typedef struct {
     int32_t rows, heads, dim;
-    int64_t q_stride, kv_stride, kv_head, o_stride;
-    const int32_t *index, *first, *lengths; /* device memory; lengths [rows], index [rows][index_stride] */
+    int64_t q_stride, kv_stride, o_stride;
+    const int32_t *index, *first,
+        *lengths; /* device memory; lengths [rows], at most index_stride with index */
     int64_t index_stride;
     double scale;
 } su_attend;
@@ -241,7 +240,9 @@ struct su_device {
  * BLAS library that SUTURE_BLAS names cannot be used (see nn/cpu/blas.h). */
 su_status su_device_cpu(int threads, su_dtype type, su_device **device, su_error *err);
 
-/* "cpu", "cuda", "cuda:N" as the command takes them. SU_EUNSUPPORTED says what is missing for a GPU. */
+/* "cpu", "cuda", "cuda:N" as the command takes them; a GPU computes in bf16, or with ",f32" behind its name in
+ * float32. SU_EUNSUPPORTED says what is missing for a GPU; nn/device.c says where the CUDA device is looked for.
+ */
 su_status su_device_open(const char *name, int threads, su_device **device, su_error *err);
 void su_device_close(su_device *device);
 

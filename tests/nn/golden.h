@@ -2,6 +2,7 @@
 #ifndef SU_TESTS_NN_GOLDEN_H
 #define SU_TESTS_NN_GOLDEN_H
 
+#include "base/safetensors.h"
 #include "tests/nn/check.h"
 
 static su_safetensors *golden_open(void)
