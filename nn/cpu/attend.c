@@ -1,14 +1,13 @@
-/* Attention of single queries over a cache: a task is one head of a few queries, of which neighbours often
- * share their keys (beams of one image), which are then still in the nearest cache.
+/* Attention of single queries over a cache: a task is one query, head by head.
  *
- * With one query nothing is worth transposing: keys are read as they lie there, a register of products each,
- * and the sums of a register's worth of keys are formed together. */
+ * With one query nothing is worth transposing: a score is a dot product with a key as it lies there, and the
+ * values are added up a key at a time, KEYS of them together. */
 #include "nn/cpu/internal.h"
 #include "nn/cpu/math.h"
 #include <assert.h>
 #include <string.h>
 
-enum { ROWS = 12 };
+enum { KEYS = 4 };
 
 #include "nn/cpu/f32.h"
 #include "nn/cpu/attend.inc"

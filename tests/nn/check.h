@@ -70,11 +70,26 @@ CHECK_UNUSED static double *check_copy(const double *x, int64_t n)
 
 /* --- devices and their memory --- */
 
+/* The name of the device that stands in for the float32 CPU device: the same tests run on a GPU, or on an emulated
+ * one (tests/cuda). NULL: none does. */
+CHECK_UNUSED static const char *check_other_device(void)
+{
+    return getenv("SUTURE_TEST_DEVICE");
+}
+
+/* Tests of what only the CPU device promises begin with this. */
+CHECK_UNUSED static void check_cpu_only(void)
+{
+    if (check_other_device()) skip();
+}
+
 CHECK_UNUSED static su_device *check_device(su_dtype type, int threads)
 {
     su_device *d = NULL;
     su_error err = {0};
-    su_status status = su_device_cpu(threads, type, &d, &err);
+    const char *other = check_other_device();
+    su_status status = other && type == SU_DTYPE_F32 ? su_device_open(other, threads, &d, &err)
+                                                     : su_device_cpu(threads, type, &d, &err);
     if (status == SU_EUNSUPPORTED && getenv("SUTURE_CPU")) skip(); /* a level above this processor's */
     if (status != SU_OK) fail_msg("%s", err.message);
     return d;

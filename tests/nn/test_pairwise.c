@@ -480,6 +480,7 @@ static void a_nan_embedding_makes_the_loss_nan(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
+    check_cpu_only();
     for (int cu = 0; cu < 2; cu++) {
         double *host = unit_rows(3, 300, 16), zero = 0;
         su_status status = SU_ENOMEM;
@@ -537,6 +538,7 @@ static void memory_stays_at_a_tile_for_8192_pairs(void **state)
 {
     const int64_t n = 8192, width = 64;
     (void)state;
+    check_cpu_only();
 #ifdef __SANITIZE_ADDRESS__
     skip(); /* its shadow memory would be measured, not ours */
 #endif

@@ -196,6 +196,7 @@ static void every_allocation_may_fail(void **state)
     su_status status = SU_ENOMEM;
     int failures = 0;
     (void)state;
+    check_cpu_only();
     for (int i = 0; i < 64; i++) x[i] = (float)i;
     while (status != SU_OK) {
         su_device *d = check_device(SU_DTYPE_F32, 2);

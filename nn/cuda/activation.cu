@@ -1,0 +1,72 @@
+/* Activations and their slopes, element by element. */
+#include "nn/cuda/activation.h"
+#include "nn/cuda/launch.h"
+
+enum { THREADS = 256 };
+
+/* y = f(x + bias), in place allowed; kept, when given, receives x + bias. Bias belongs to column i % width. */
+template <class T, int V>
+__global__ void activate(T *y, T *kept, const T *x, const T *bias, int f, int64_t packs, int width)
+{
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= packs) return;
+    float v[V];
+    load(v, x + i * V);
+    if (bias) {
+        float b[V];
+        load(b, bias + i * V % width);
+        UNROLL for (int k = 0; k < V; k++) v[k] = rounded<T>(v[k] + b[k]);
+    }
+    if (kept) store(kept + i * V, v);
+    UNROLL for (int k = 0; k < V; k++) v[k] = activated<T>(v[k], f);
+    store(y + i * V, v);
+}
+
+void su_cuda_activate(su_cuda *c, void *y, void *kept, const void *pre, const void *bias, su_activation f,
+                      int64_t rows, int32_t width)
+{
+    by_type(c, [&](auto zero) {
+        using T = decltype(zero);
+        const bool packs = su_cuda_packs(width, sizeof(T), y, kept, pre) && su_cuda_packs(width, sizeof(T), bias, NULL, NULL);
+        auto go = [&](auto kernel, int v) {
+            const int64_t n = rows * width / v;
+            launch(c, "activation", su_cuda_parts(n, THREADS), THREADS, 0, kernel)((T *)y, (T *)kept, (const T *)pre,
+                                                                                   (const T *)bias, f, n, width);
+        };
+        if (packs)
+            go(activate<T, PACK<T>>, PACK<T>);
+        else
+            go(activate<T, 1>, 1);
+    });
+}
+
+template <class T, int V> __global__ void slopes(T *dpre, const T *dy, const T *pre, int f, int64_t packs)
+{
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= packs) return;
+    float g[V], v[V];
+    load(g, dy + i * V);
+    load(v, pre + i * V);
+    UNROLL for (int k = 0; k < V; k++) g[k] *= slope<T>(v[k], f);
+    store(dpre + i * V, g);
+}
+
+void su_cuda_act_backward(su_device *d, void *dpre, const void *dy, const void *pre, su_activation f, int64_t n)
+{
+    su_cuda *c = su_cuda_of(d);
+    if (f == SU_ACT_NONE) {
+        d->ops->copy(d, dpre, dy, (size_t)n * su_dtype_size(d->act));
+        return;
+    }
+    by_type(c, [&](auto zero) {
+        using T = decltype(zero);
+        auto go = [&](auto kernel, int v) {
+            launch(c, "act_backward", su_cuda_parts(n / v, THREADS), THREADS, 0, kernel)((T *)dpre, (const T *)dy,
+                                                                                         (const T *)pre, f, n / v);
+        };
+        if (su_cuda_packs(n, sizeof(T), dpre, dy, pre))
+            go(slopes<T, PACK<T>>, PACK<T>);
+        else
+            go(slopes<T, 1>, 1);
+    });
+}

@@ -1,0 +1,91 @@
+/* Attention of single queries over a cache: a block has one head of one query, its warps take 32 keys at a time
+ * in turn and are joined in order at the end. */
+#include "nn/cuda/kernel.h"
+#include "nn/cuda/launch.h"
+
+enum { WARPS = 4, MOST_DIM = 256, EACH = MOST_DIM / WARP };
+
+struct attend_shape {
+    int heads, dim;
+    int64_t q_stride, kv_stride, o_stride, index_stride;
+    const int32_t *index, *first, *lengths;
+    float scale;
+};
+
+template <class T, int V>
+__global__ void __launch_bounds__(WARPS *WARP) attend_head(attend_shape a, T *o, const T *q, const T *k, const T *v)
+{
+    SHARED(float, query, MOST_DIM);
+    SHARED(float, parts, WARPS *MOST_DIM); /* each warp's sum of values */
+    SHARED(float, mosts, WARPS);
+    SHARED(float, totals, WARPS);
+    const int64_t r = blockIdx.x / a.heads;
+    const int h = (int)(blockIdx.x % a.heads), keys = a.lengths[r], w = warp_id(), lane = lane_id();
+    for (int d = (int)threadIdx.x; d < a.dim; d += WARPS * WARP) query[d] = get(q[r * a.q_stride + h * a.dim + d]);
+    __syncthreads();
+    auto row_of = [&](int j) { return a.index ? (int64_t)a.index[r * a.index_stride + j] : (int64_t)a.first[r] + j; };
+    float most = -INFINITY, total = 0, sum[EACH] = {};
+    for (int j0 = w * WARP; j0 < keys; j0 += WARPS * WARP) {
+        const int j = j0 + lane;
+        const int64_t own = j < keys ? row_of(j) * a.kv_stride + h * a.dim : 0;
+        float s = -INFINITY;
+        if (j < keys) {
+            float x[V], dot = 0;
+            for (int d = 0; d < a.dim; d += V) {
+                load(x, k + own + d);
+                UNROLL for (int e = 0; e < V; e++) dot += query[d + e] * x[e];
+            }
+            s = a.scale * dot;
+        }
+        const float now = fmaxf(most, warp_max(s)), shrink = expf(most - now), p = j < keys ? expf(s - now) : 0.0f;
+        total = total * shrink + warp_sum(p);
+        most = now;
+        UNROLL for (int e = 0; e < EACH; e++) sum[e] *= shrink;
+        for (int l = 0; l < WARP && j0 + l < keys; l++) {
+            const float share = __shfl_sync(ALL_LANES, p, l);
+            const T *row = v + __shfl_sync(ALL_LANES, own, l);
+            UNROLL for (int e = 0; e < EACH; e++)
+            {
+                const int d = lane + e * WARP;
+                if (d < a.dim) sum[e] += share * get(row[d]);
+            }
+        }
+    }
+    UNROLL for (int e = 0; e < EACH; e++)
+    {
+        const int d = lane + e * WARP;
+        if (d < a.dim) parts[w * MOST_DIM + d] = sum[e];
+    }
+    if (lane == 0) mosts[w] = most, totals[w] = total;
+    __syncthreads();
+    for (int k1 = 0; k1 < WARPS; k1++) most = fmaxf(most, mosts[k1]);
+    total = 0;
+    for (int k1 = 0; keys > 0 && k1 < WARPS; k1++) total += totals[k1] * expf(mosts[k1] - most);
+    for (int d = (int)threadIdx.x; d < a.dim; d += WARPS * WARP) {
+        float x = 0;
+        for (int k1 = 0; keys > 0 && k1 < WARPS; k1++) x += parts[k1 * MOST_DIM + d] * expf(mosts[k1] - most);
+        put(o[r * a.o_stride + h * a.dim + d], keys > 0 ? x / total : 0.0f);
+    }
+}
+
+void su_cuda_attend(su_device *d, const su_attend *a, void *o, const void *q, const void *k, const void *v)
+{
+    su_cuda *c = su_cuda_of(d);
+    if (a->dim > MOST_DIM) {
+        su_cuda_fail(c, SU_EUNSUPPORTED, "attention heads are wider than 256");
+        return;
+    }
+    const attend_shape s = {a->heads,  a->dim,   a->q_stride, a->kv_stride,    a->o_stride, a->index_stride,
+                            a->index, a->first, a->lengths,  (float)a->scale};
+    by_type(c, [&](auto zero) {
+        using T = decltype(zero);
+        auto go = [&](auto kernel) {
+            launch(c, "attend", (int64_t)a->rows * a->heads, WARPS * WARP, 0, kernel)(s, (T *)o, (const T *)q, (const T *)k,
+                                                                                      (const T *)v);
+        };
+        if (su_cuda_packs(a->dim, sizeof(T), k, NULL, NULL) && su_cuda_packs(a->kv_stride, sizeof(T), NULL, NULL, NULL))
+            go(attend_head<T, PACK<T>>);
+        else
+            go(attend_head<T, 1>);
+    });
+}

@@ -1,0 +1,325 @@
+/* Fibers, barriers, warps: see emulate.h.
+ *
+ * The scheduler is the launching thread. It gives control to one fiber after the other; a fiber gives it back
+ * when it waits or ends. A warp operation is double buffered: a lane may come to the next one while others
+ * have yet to read this one's words, but not to the one after. */
+#include "nn/cuda/emulate/emulate.h"
+#include "nn/cuda/emulate/host.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+emulate_index threadIdx, blockIdx, blockDim, gridDim;
+
+namespace
+{
+enum { STACK = 256 << 10, MOST_THREADS = 1024, ARENA = 228 << 10, FENCE = 32, STATIC_MOST = 48 << 10 };
+enum state { READY, AT_WARP, AT_BLOCK, ENDED };
+
+struct fiber {
+#if defined(__x86_64__)
+    void *stack_pointer;
+#else
+    ucontext_t context;
+#endif
+    char *stack;
+    state where;
+    emulate_index index; /* of the thread that it runs */
+    size_t shared;      /* bytes of static shared memory asked for so far */
+    unsigned exchanges; /* so far: its parity chooses the buffer */
+    int operation;      /* at a warp operation: which */
+};
+
+struct warp_buffer {
+    emulate_words words[2][32];
+};
+
+struct machine {
+    fiber *fibers;        /* [MOST_THREADS] */
+    warp_buffer *buffers; /* [MOST_THREADS / 32] */
+    unsigned char *arena; /* shared memory of the block that runs */
+    size_t dynamic;       /* bytes of it that the launch asked for; they come first */
+    size_t fences[64];    /* offsets of FENCE bytes that nobody writes */
+    int fence_count;
+    size_t used; /* by the last block */
+    int now;              /* fiber that runs */
+#if defined(__x86_64__)
+    void *scheduler;
+#else
+    ucontext_t scheduler;
+#endif
+    const void *kernel;
+    su_cuda_invoke *invoke;
+    void **args;
+    bool reverse;
+} m;
+
+[[noreturn]] void stop(const char *what)
+{
+    fprintf(stderr, "emulated kernel %p, block (%u, %u, %u), thread %d: %s\n", m.kernel, blockIdx.x, blockIdx.y, blockIdx.z,
+            m.now, what);
+    abort();
+}
+
+#if defined(__x86_64__)
+/* Saves what a called function must keep, and the stack pointer; takes the other's. */
+extern "C" void su_emulate_switch(void **from, void *to);
+__asm__(".text\n"
+        ".globl su_emulate_switch\n"
+        ".hidden su_emulate_switch\n"
+        ".type su_emulate_switch, @function\n"
+        "su_emulate_switch:\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    movq %rsp, (%rdi)\n"
+        "    movq %rsi, %rsp\n"
+        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n"
+        "    ret\n"
+        ".size su_emulate_switch, . - su_emulate_switch\n");
+#endif
+
+void to_scheduler()
+{
+    fiber *f = &m.fibers[m.now];
+#if defined(__x86_64__)
+    su_emulate_switch(&f->stack_pointer, m.scheduler);
+#else
+    swapcontext(&f->context, &m.scheduler);
+#endif
+}
+
+/* A fiber runs the kernel for its thread again and again, a block at a time. */
+void live()
+{
+    for (;;) {
+        m.invoke(m.kernel, m.args);
+        m.fibers[m.now].where = ENDED;
+        to_scheduler();
+    }
+}
+
+void resume(int t)
+{
+    m.now = t;
+    fiber *f = &m.fibers[t];
+    threadIdx = f->index;
+#if defined(__x86_64__)
+    su_emulate_switch(&m.scheduler, f->stack_pointer);
+#else
+    swapcontext(&m.scheduler, &f->context);
+#endif
+}
+
+bool prepare_fiber(fiber *f)
+{
+    f->stack = (char *)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (f->stack == MAP_FAILED) return false;
+#if defined(__x86_64__)
+    void **top = (void **)(void *)(f->stack + STACK);
+    *--top = nullptr;       /* keeps the stack 16-byte aligned where live() begins */
+    *--top = (void *)&live; /* where su_emulate_switch returns to */
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    f->stack_pointer = top;
+#else
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack;
+    f->context.uc_stack.ss_size = STACK;
+    f->context.uc_link = nullptr;
+    makecontext(&f->context, live, 0);
+#endif
+    return true;
+}
+
+bool prepare()
+{
+    if (m.fibers) return true;
+    m.fibers = (fiber *)calloc(MOST_THREADS, sizeof *m.fibers);
+    m.buffers = (warp_buffer *)calloc(MOST_THREADS / 32, sizeof *m.buffers);
+    m.arena = (unsigned char *)aligned_alloc(128, ARENA);
+    m.used = ARENA;
+    const char *order = getenv("SUTURE_EMULATE_ORDER");
+    m.reverse = order && strcmp(order, "reverse") == 0;
+    return m.fibers && m.buffers && m.arena;
+}
+
+/* Runs the lanes of a warp until all have ended or wait for the block. Between two warp operations each lane
+ * runs once, so that all of them meet the next one or none does. */
+void run_warp(int w)
+{
+    const int first = w * 32;
+    for (;;) {
+        int at_warp = 0, at_block = 0, operation = 0;
+        for (int i = 0; i < 32; i++) {
+            const int t = first + (m.reverse ? 31 - i : i);
+            fiber *f = &m.fibers[t];
+            if (f->where == READY) resume(t);
+            if (f->where == AT_WARP) {
+                if (operation && f->operation != operation) stop("the lanes of a warp are at different operations");
+                operation = f->operation;
+                at_warp++;
+            }
+            at_block += f->where == AT_BLOCK;
+        }
+        if (at_warp == 0) return;
+        if (at_block > 0) stop("some lanes of a warp are at a barrier, others at a warp operation");
+        if (at_warp < 32) stop("a lane has ended, and its warp is at a warp operation");
+        for (int t = first; t < first + 32; t++) m.fibers[t].where = READY;
+    }
+}
+
+void add_fence(size_t at)
+{
+    if (m.fence_count == (int)(sizeof m.fences / sizeof *m.fences)) stop("too many shared arrays");
+    m.fences[m.fence_count++] = at;
+    m.used = at + FENCE;
+    if (m.used > ARENA) stop("more shared memory than a block may have");
+}
+
+void run_block(int threads)
+{
+    memset(m.arena, 0xff, m.used);
+    m.fence_count = 0;
+    add_fence(m.dynamic);
+    for (int t = 0; t < threads; t++) {
+        m.fibers[t].where = READY;
+        m.fibers[t].shared = 0;
+        m.fibers[t].exchanges = 0;
+    }
+    const int warps = threads / 32;
+    for (;;) {
+        for (int i = 0; i < warps; i++) run_warp(m.reverse ? warps - 1 - i : i);
+        int ended = 0;
+        for (int t = 0; t < threads; t++) ended += m.fibers[t].where == ENDED;
+        if (ended == threads) return;
+        for (int t = 0; t < threads; t++)
+            if (m.fibers[t].where == AT_BLOCK) m.fibers[t].where = READY;
+    }
+}
+
+void check_fences()
+{
+    for (int k = 0; k < m.fence_count; k++)
+        for (size_t i = 0; i < FENCE; i++)
+            if (m.arena[m.fences[k] + i] != 0xff) stop("something was written behind an array in shared memory");
+}
+} // namespace
+
+void *emulate_dynamic_shared(void)
+{
+    return m.arena;
+}
+
+/* [dynamic][fence][array][fence][array][fence]... */
+void *emulate_shared(size_t bytes)
+{
+    fiber *f = &m.fibers[m.now];
+    size_t at = (m.dynamic + FENCE + 127) / 128 * 128 + f->shared;
+    f->shared += (bytes + 15) / 16 * 16 + FENCE;
+    if (f->shared > STATIC_MOST + 64 * FENCE) stop("more than 48 KiB of static shared memory");
+    if (at + bytes > m.fences[m.fence_count - 1]) add_fence(at + bytes);
+    return m.arena + at;
+}
+
+void __syncthreads(void)
+{
+    m.fibers[m.now].where = AT_BLOCK;
+    to_scheduler();
+}
+
+const emulate_words *emulate_exchange(const emulate_words &own, uint32_t mask, int operation)
+{
+    fiber *f = &m.fibers[m.now];
+    if (mask != 0xffffffffu) stop("a warp operation of some lanes only");
+    unsigned parity = f->exchanges++ & 1;
+    warp_buffer *b = &m.buffers[m.now / 32];
+    b->words[parity][m.now % 32] = own;
+    f->operation = operation;
+    f->where = AT_WARP;
+    to_scheduler();
+    return b->words[parity];
+}
+
+static float half_of(uint32_t word, int which)
+{
+    uint32_t bits = which ? word & 0xffff0000u : word << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+void emulate_load_matrices(uint32_t *words, const void *row, bool turned)
+{
+    const unsigned char *at = (const unsigned char *)row;
+    if (at < m.arena || at + 16 > m.arena + ARENA || (uintptr_t)at % 16) stop("a matrix row outside shared memory, or not aligned");
+    emulate_words own = {};
+    memcpy(own.w, &row, sizeof row);
+    const emulate_words *all = emulate_exchange(own, 0xffffffffu, EMULATE_MATRIX_LOAD);
+    const int l = m.now % 32;
+    for (int i = 0; i < 4; i++) {
+        uint16_t halves[2];
+        for (int k = 0; k < 2; k++) {
+            const int from = turned ? 2 * (l % 4) + k : l / 4, column = turned ? l / 4 : 2 * (l % 4) + k;
+            const char *matrix_row;
+            memcpy(&matrix_row, all[8 * i + from].w, sizeof matrix_row);
+            memcpy(&halves[k], matrix_row + 2 * column, sizeof halves[k]);
+        }
+        words[i] = (uint32_t)halves[1] << 16 | halves[0];
+    }
+}
+
+void emulate_multiply_add(float *d, const uint32_t *a, uint32_t b0, uint32_t b1)
+{
+    emulate_words own = {{a[0], a[1], a[2], a[3], b0, b1}};
+    const emulate_words *all = emulate_exchange(own, 0xffffffffu, EMULATE_MATRIX_PRODUCT);
+    const int l = m.now % 32, g = l / 4, t = l % 4;
+    for (int e = 0; e < 4; e++) {
+        const int row = g + e / 2 * 8, column = 2 * t + e % 2;
+        float sum = d[e];
+        for (int k = 0; k < 16; k++) {
+            const float x = half_of(all[row % 8 * 4 + k % 8 / 2].w[row / 8 + k / 8 * 2], k % 2);
+            const float y = half_of(all[column * 4 + k % 8 / 2].w[4 + k / 8], k % 2);
+            sum += x * y;
+        }
+        d[e] = sum;
+    }
+}
+
+int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
+                      size_t shared)
+{
+    int threads = block.x * block.y * block.z;
+    if (!prepare()) return SU_CUDA_EMEMORY;
+    if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535 || threads < 1 ||
+        threads > MOST_THREADS || threads % 32 || shared > 227 << 10)
+        return SU_CUDA_EVALUE; /* cudaErrorInvalidConfiguration on a GPU */
+    for (int t = 0; t < threads; t++) {
+        if (!m.fibers[t].stack && !prepare_fiber(&m.fibers[t])) return SU_CUDA_EMEMORY;
+        m.fibers[t].index = {(unsigned)(t % block.x), (unsigned)(t / block.x % block.y), (unsigned)(t / block.x / block.y)};
+    }
+    m.kernel = kernel;
+    m.invoke = invoke;
+    m.args = args;
+    m.dynamic = shared;
+    gridDim = {(unsigned)grid.x, (unsigned)grid.y, (unsigned)grid.z};
+    blockDim = {(unsigned)block.x, (unsigned)block.y, (unsigned)block.z};
+    int64_t blocks = (int64_t)grid.x * grid.y * grid.z;
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t at = m.reverse ? blocks - 1 - i : i;
+        blockIdx = {(unsigned)(at % grid.x), (unsigned)(at / grid.x % grid.y), (unsigned)(at / grid.x / grid.y)};
+        run_block(threads);
+        check_fences();
+    }
+    return SU_CUDA_OK;
+}
+
+void su_emulate_end(void)
+{
+    for (int t = 0; m.fibers && t < MOST_THREADS; t++)
+        if (m.fibers[t].stack) munmap(m.fibers[t].stack, STACK);
+    free(m.fibers);
+    free(m.buffers);
+    free(m.arena);
+    m = machine{};
+}

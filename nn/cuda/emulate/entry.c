@@ -1,0 +1,115 @@
+/* The door of the emulated device, and the library that stands in for cuBLASLt there: plain loops. */
+#include "nn/cuda/emulate/host.h"
+#include "nn/cuda/entry.h"
+#include "nn/cuda/library.h"
+#include "base/memory.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 128 }; /* of a sum that is formed before it is added to the rest */
+
+static float element(const void *x, su_dtype type, int64_t i)
+{
+    if (type == SU_DTYPE_F32) return ((const float *)x)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)x)[i] << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static void set_element(void *x, su_dtype type, int64_t i, float value)
+{
+    if (type == SU_DTYPE_F32) {
+        ((float *)x)[i] = value;
+        return;
+    }
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    ((uint16_t *)x)[i] = value != value ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* total += a [k] B [k][n], the sums of CHUNK terms first. part: room for n. */
+static void add_row(float *total, float *part, const float *a, const float *b, int64_t k, int64_t n)
+{
+    memset(total, 0, (size_t)n * sizeof *total);
+    for (int64_t l0 = 0; l0 < k; l0 += CHUNK) {
+        memset(part, 0, (size_t)n * sizeof *part);
+        for (int64_t l = l0; l < k && l < l0 + CHUNK; l++)
+            for (int64_t j = 0; j < n; j++) part[j] += a[l] * b[l * n + j];
+        for (int64_t j = 0; j < n; j++) total[j] += part[j];
+    }
+}
+
+static bool multiply(su_cuda *c, const su_cuda_product *p)
+{
+    const char *how = getenv("SUTURE_EMULATE_PRODUCT");
+    if (how && !strcmp(how, "own")) return false;
+    if (!su_cuda_check(c, su_emulate_call(), "matrix product")) return true;
+    float *a = su_alloc((size_t)p->k, sizeof *a), *b = su_alloc((size_t)(p->k * p->n), sizeof *b);
+    float *total = su_alloc((size_t)p->n, sizeof *total), *part = su_alloc((size_t)p->n, sizeof *part);
+    bool memory = a && b && total && part;
+    if (!memory) su_cuda_fail(c, SU_ENOMEM, "no memory for an emulated product");
+    for (int64_t l = 0; l < p->k && memory; l++)
+        for (int64_t j = 0; j < p->n; j++)
+            b[l * p->n + j] = element(p->b, p->in, p->tb ? j * p->ldb + l : l * p->ldb + j);
+    for (int64_t i = 0; i < p->m && memory; i++) {
+        float sum = 0;
+        for (int64_t l = 0; l < p->k; l++) sum += a[l] = element(p->a, p->in, p->ta ? l * p->lda + i : i * p->lda + l);
+        if (p->sums) p->sums[i] = sum;
+        add_row(total, part, a, b, p->k, p->n);
+        for (int64_t j = 0; j < p->n; j++) {
+            float x = total[j] * p->alpha + (p->bias ? element(p->bias, p->in, j) : 0);
+            if (p->add) x += element(p->c, p->out, i * p->ldc + j);
+            set_element(p->c, p->out, i * p->ldc + j, x);
+        }
+    }
+    if (p->summed) *p->summed = true;
+    su_free(a);
+    su_free(b);
+    su_free(total);
+    su_free(part);
+    return true;
+}
+
+static su_status library_open(su_cuda *c, su_error *err)
+{
+    (void)c, (void)err;
+    return SU_OK;
+}
+
+static void library_close(su_cuda *c)
+{
+    (void)c;
+}
+
+static bool no_attention(su_cuda *c, const su_attention *a, void *o, void *lse, const void *q, const void *k,
+                         const void *v)
+{
+    (void)c, (void)a, (void)o, (void)lse, (void)q, (void)k, (void)v;
+    return false;
+}
+
+static bool no_attention_backward(su_cuda *c, const su_attention *a, void *dq, void *dk, void *dv, const void *d_o,
+                                  const void *o, const void *lse, const void *q, const void *k, const void *v)
+{
+    (void)c, (void)a, (void)dq, (void)dk, (void)dv, (void)d_o, (void)o, (void)lse, (void)q, (void)k, (void)v;
+    return false;
+}
+
+static const su_cuda_library library = {.open = library_open,
+                                        .close = library_close,
+                                        .multiply = multiply,
+                                        .attention = no_attention,
+                                        .attention_backward = no_attention_backward};
+
+__attribute__((visibility("default"))) su_cuda_entry su_cuda_open;
+
+su_status su_cuda_open(const char *version, size_t table, int number, su_dtype type, int threads, su_device **device,
+                       su_error *err)
+{
+    *device = NULL;
+    if (strcmp(version, SUTURE_VERSION) != 0 || table != sizeof(su_device_ops))
+        return su_fail(err, SU_EMISMATCH, "the emulated CUDA device is of version " SUTURE_VERSION ", the program of %s",
+                       version);
+    return su_cuda_new(&su_emulate_runtime, &library, number, type, threads, device, err);
+}

@@ -1,0 +1,30 @@
+/* The emulator as the host sees it: a runtime, and the products that a library would form. For tests only.
+ *
+ * Environment, read when a device opens:
+ *   SUTURE_EMULATE_FAIL=N     the N-th call of the runtime fails (once); N+ : it and all later ones
+ *   SUTURE_EMULATE_MEMORY=B   the emulated GPU has B bytes of memory (default: 64 GiB, on paper)
+ *   SUTURE_EMULATE_PRODUCT=own  products by our own kernel instead of plain loops
+ *   SUTURE_EMULATE_ORDER=reverse  see emulate.h */
+#ifndef SU_NN_CUDA_EMULATE_HOST_H
+#define SU_NN_CUDA_EMULATE_HOST_H
+
+#include "nn/cuda/runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern const su_cuda_runtime su_emulate_runtime;
+
+/* Runs grid x block threads to their end. */
+int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
+                      size_t shared);
+/* Counts as a call of the runtime: 0, or the failure that is its turn. */
+int su_emulate_call(void);
+void su_emulate_end(void); /* gives back what launches took */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,245 @@
+/* The runtime on the host: memory is memory, a stream is always empty, a launch has ended when it returns. */
+#include "nn/cuda/emulate/host.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LAUNCH_FAILURE = 719, TAIL = 64 };
+
+static struct {
+    int64_t calls, fail_at;
+    bool fail_on;      /* all later ones too */
+    size_t used, most; /* bytes of memory */
+    int64_t blocks;    /* live allocations, host and device */
+} state = {.most = (size_t)64 << 30};
+
+/* In front of every block. */
+typedef struct {
+    size_t bytes;
+    char pad[56];
+} header;
+
+static int call(int failure)
+{
+    int64_t n = ++state.calls;
+    return state.fail_at && (n == state.fail_at || (state.fail_on && n > state.fail_at)) ? failure : SU_CUDA_OK;
+}
+
+int su_emulate_call(void)
+{
+    return call(LAUNCH_FAILURE);
+}
+
+static void read_environment(void)
+{
+    const char *fail = getenv("SUTURE_EMULATE_FAIL"), *memory = getenv("SUTURE_EMULATE_MEMORY");
+    char *end = NULL;
+    state.calls = 0;
+    state.fail_at = fail ? strtoll(fail, &end, 10) : 0;
+    state.fail_on = end && *end == '+';
+    state.most = memory ? (size_t)strtoull(memory, NULL, 10) : (size_t)64 << 30;
+}
+
+static int device_count(int *count)
+{
+    read_environment();
+    *count = 1;
+    return call(SU_CUDA_ENODEVICE);
+}
+
+static int use_device(int number)
+{
+    return call(number == 0 ? LAUNCH_FAILURE : SU_CUDA_EVALUE);
+}
+
+static int properties(su_cuda_properties *p, int number)
+{
+    (void)number;
+    *p = (su_cuda_properties){.name = "emulated GPU",
+                              .major = 9,
+                              .minor = 0,
+                              .processors = 132,
+                              .memory = state.most,
+                              .shared = 227 << 10,
+                              .cache = 50 << 20};
+    return call(LAUNCH_FAILURE);
+}
+
+static int versions(int *driver, int *runtime)
+{
+    *driver = *runtime = 13000;
+    return call(LAUNCH_FAILURE);
+}
+
+static int memory_info(size_t *free_bytes, size_t *total)
+{
+    *free_bytes = state.most - state.used;
+    *total = state.most;
+    return call(LAUNCH_FAILURE);
+}
+
+static int take(void **memory, size_t bytes)
+{
+    header *h = aligned_alloc(64, (sizeof *h + bytes + 63) / 64 * 64);
+    if (!h) return SU_CUDA_EMEMORY;
+    h->bytes = bytes;
+    *memory = h + 1;
+    memset(*memory, 0xff, bytes);
+    state.blocks++;
+    return SU_CUDA_OK;
+}
+
+static int allocate(void **memory, size_t bytes)
+{
+    *memory = NULL;
+    int code = call(SU_CUDA_EMEMORY);
+    if (!code && bytes > state.most - state.used) code = SU_CUDA_EMEMORY;
+    if (!code) code = take(memory, bytes);
+    if (!code) state.used += bytes;
+    return code;
+}
+
+static int release(void *memory)
+{
+    if (memory) {
+        header *h = (header *)memory - 1;
+        state.used -= h->bytes;
+        state.blocks--;
+        free(h);
+    }
+    if (!state.blocks) su_emulate_end();
+    return call(LAUNCH_FAILURE);
+}
+
+static int allocate_host(void **memory, size_t bytes)
+{
+    *memory = NULL;
+    int code = call(SU_CUDA_EMEMORY);
+    return code ? code : take(memory, bytes);
+}
+
+static int release_host(void *memory)
+{
+    if (memory) {
+        state.blocks--;
+        free((header *)memory - 1);
+    }
+    if (!state.blocks) su_emulate_end();
+    return call(LAUNCH_FAILURE);
+}
+
+static int set(void *memory, int byte, size_t bytes, void *stream)
+{
+    (void)stream;
+    int code = call(LAUNCH_FAILURE);
+    if (!code && bytes) memset(memory, byte, bytes);
+    return code;
+}
+
+static int copy(void *to, const void *from, size_t bytes, int direction, void *stream)
+{
+    (void)direction, (void)stream;
+    int code = call(LAUNCH_FAILURE);
+    if (!code && bytes) memmove(to, from, bytes);
+    return code;
+}
+
+static int new_object(void **object)
+{
+    *object = NULL;
+    int code = call(SU_CUDA_EMEMORY);
+    if (!code && !(*object = malloc(1))) code = SU_CUDA_EMEMORY;
+    return code;
+}
+
+static int free_object(void *object)
+{
+    free(object);
+    return call(LAUNCH_FAILURE);
+}
+
+static int wait(void *object)
+{
+    (void)object;
+    return call(LAUNCH_FAILURE);
+}
+
+static int event_new(void **event, bool timed)
+{
+    (void)timed;
+    return new_object(event);
+}
+
+static int event_with_stream(void *event, void *stream)
+{
+    (void)event, (void)stream;
+    return call(LAUNCH_FAILURE);
+}
+
+static int event_between(float *milliseconds, void *from, void *to)
+{
+    (void)from, (void)to;
+    *milliseconds = 0;
+    return call(LAUNCH_FAILURE);
+}
+
+static int launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
+                  size_t shared, void *stream)
+{
+    (void)stream;
+    int code = call(LAUNCH_FAILURE);
+    return code ? code : su_emulate_launch(kernel, invoke, grid, block, args, shared);
+}
+
+static int allow_shared(const void *kernel, size_t bytes)
+{
+    (void)kernel;
+    int code = call(LAUNCH_FAILURE);
+    return code ? code : bytes > 227 << 10 ? SU_CUDA_EVALUE : SU_CUDA_OK;
+}
+
+static const char *error_name(int code)
+{
+    return code == SU_CUDA_EMEMORY     ? "cudaErrorMemoryAllocation"
+           : code == SU_CUDA_EVALUE    ? "cudaErrorInvalidValue"
+           : code == SU_CUDA_ENODEVICE ? "cudaErrorNoDevice"
+           : code == SU_CUDA_EDRIVER   ? "cudaErrorInsufficientDriver"
+                                       : "cudaErrorLaunchFailure";
+}
+
+static const char *error_text(int code)
+{
+    return code == SU_CUDA_EMEMORY     ? "out of memory"
+           : code == SU_CUDA_EVALUE    ? "invalid argument"
+           : code == SU_CUDA_ENODEVICE ? "no CUDA-capable device is detected"
+           : code == SU_CUDA_EDRIVER   ? "CUDA driver version is insufficient for CUDA runtime version"
+                                       : "unspecified launch failure";
+}
+
+const su_cuda_runtime su_emulate_runtime = {
+    .name = "emulator",
+    .device_count = device_count,
+    .use_device = use_device,
+    .properties = properties,
+    .versions = versions,
+    .memory_info = memory_info,
+    .allocate = allocate,
+    .release = release,
+    .allocate_host = allocate_host,
+    .release_host = release_host,
+    .set = set,
+    .copy = copy,
+    .stream_new = new_object,
+    .stream_free = free_object,
+    .stream_wait = wait,
+    .event_new = event_new,
+    .event_free = free_object,
+    .event_record = event_with_stream,
+    .event_wait = wait,
+    .event_hold = event_with_stream,
+    .event_between = event_between,
+    .launch = launch,
+    .allow_shared = allow_shared,
+    .error_name = error_name,
+    .error_text = error_text,
+};

@@ -1,0 +1,85 @@
+/* Matrix products: the choice between the library and our own kernel, and that kernel.
+ *
+ * Ours takes every shape, alignment and type, and is what the emulator and a GPU without cuBLASLt use: a block
+ * forms a 64 x 64 tile of C from 16-deep slices of A and B in shared memory, a thread 4 x 4 of it. It is not
+ * fast: it has no tensor cores. */
+#include "nn/cuda/kernel.h"
+#include "nn/cuda/launch.h"
+#include "nn/cuda/library.h"
+
+enum { TILE = 64, DEPTH = 16, EACH = 4, SIDE = TILE / EACH, STRIDE = TILE + 4 };
+
+struct product_shape {
+    int64_t m, n, k, lda, ldb, ldc;
+    int across; /* tiles of a row of C */
+    bool ta, tb, add;
+    float alpha;
+};
+
+template <class In, class Out>
+__global__ void __launch_bounds__(SIDE *SIDE) product_tile(Out *c, const In *a, const In *b, const In *bias, product_shape p)
+{
+    SHARED(float, as, DEPTH *STRIDE); /* [depth][row of A] */
+    SHARED(float, bs, DEPTH *STRIDE); /* [depth][column of B] */
+    const int64_t row = (int64_t)(blockIdx.x / p.across) * TILE, column = (int64_t)(blockIdx.x % p.across) * TILE;
+    const int t = (int)threadIdx.x, ti = t / SIDE * EACH, tj = t % SIDE * EACH;
+    float sum[EACH][EACH] = {};
+    for (int64_t l0 = 0; l0 < p.k; l0 += DEPTH) {
+        for (int e = t; e < TILE * DEPTH; e += SIDE * SIDE) {
+            /* Neighbouring threads read neighbouring elements of what is stored. */
+            const int ai = p.ta ? e % TILE : e / DEPTH, al = p.ta ? e / TILE : e % DEPTH;
+            const int bj = p.tb ? e / DEPTH : e % TILE, bl = p.tb ? e % DEPTH : e / TILE;
+            const int64_t i = row + ai, j = column + bj, la = l0 + al, lb = l0 + bl;
+            as[al * STRIDE + ai] = i < p.m && la < p.k ? get(a[p.ta ? la * p.lda + i : i * p.lda + la]) : 0.0f;
+            bs[bl * STRIDE + bj] = j < p.n && lb < p.k ? get(b[p.tb ? j * p.ldb + lb : lb * p.ldb + j]) : 0.0f;
+        }
+        __syncthreads();
+        for (int l = 0; l < DEPTH; l++) {
+            float x[EACH], y[EACH];
+            load(x, as + l * STRIDE + ti);
+            load(y, bs + l * STRIDE + tj);
+            UNROLL for (int i = 0; i < EACH; i++)
+            {
+                UNROLL for (int j = 0; j < EACH; j++) sum[i][j] += x[i] * y[j];
+            }
+        }
+        __syncthreads();
+    }
+    UNROLL for (int i = 0; i < EACH; i++)
+    {
+        UNROLL for (int j = 0; j < EACH; j++)
+        {
+            const int64_t ci = row + ti + i, cj = column + tj + j;
+            if (ci >= p.m || cj >= p.n) continue;
+            Out &to = c[ci * p.ldc + cj];
+            put(to, sum[i][j] * p.alpha + (bias ? get(bias[cj]) : 0.0f) + (p.add ? get(to) : 0.0f));
+        }
+    }
+}
+
+template <class In, class Out> static void tiles(su_cuda *c, const su_cuda_product *p)
+{
+    const int64_t down = su_cuda_parts(p->m, TILE), across = su_cuda_parts(p->n, TILE);
+    const product_shape shape = {p->m,  p->n,  p->k,   p->lda,   p->ldb, p->ldc,
+                                 (int)across, p->ta, p->tb, p->add, p->alpha};
+    launch(c, "matrix product", down * across, SIDE * SIDE, 0, product_tile<In, Out>)((Out *)p->c, (const In *)p->a,
+                                                                                      (const In *)p->b, (const In *)p->bias, shape);
+}
+
+void su_cuda_multiply_own(su_cuda *c, const su_cuda_product *p)
+{
+    if (p->in == SU_DTYPE_F32)
+        tiles<float, float>(c, p);
+    else if (p->out == SU_DTYPE_F32)
+        tiles<bf16, float>(c, p);
+    else
+        tiles<bf16, bf16>(c, p);
+}
+
+void su_cuda_multiply(su_cuda *c, const su_cuda_product *p)
+{
+    if (p->m <= 0 || p->n <= 0) return;
+    if (p->summed) *p->summed = false;
+    if (c->library && p->k > 0 && c->library->multiply(c, p)) return;
+    su_cuda_multiply_own(c, p);
+}

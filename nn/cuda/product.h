@@ -1,0 +1,37 @@
+/* Matrix products on the GPU: C = op(A) op(B) + bias, or C += op(A) op(B). */
+#ifndef SU_NN_CUDA_PRODUCT_H
+#define SU_NN_CUDA_PRODUCT_H
+
+#include "nn/cuda/internal.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Row-major, as everywhere. op(A) [m, k], op(B) [k, n], C [m, n]; ta: A is stored [k, m]; tb: B is stored
+ * [n, k]. lda, ldb, ldc: elements from one stored row to the next. Sums are formed in float. */
+typedef struct {
+    const void *a, *b;
+    void *c;
+    bool ta, tb;
+    int64_t m, n, k, lda, ldb, ldc;
+    su_dtype in, out; /* of A and B; of C */
+    bool add;         /* C += */
+    float alpha;      /* factor of the product; 1 with bias or sums */
+    const void *bias; /* [n] of type `in`, added to each row; NULL: none. Not with add */
+    /* Float [m]: sums[i] = sum over k of op(A)[i][k], overwritten; NULL: not wanted. Only the library forms
+     * them, and only with ta: it says so through `summed`. */
+    float *sums;
+    bool *summed;
+} su_cuda_product;
+
+/* Through the library where it can, else by our own kernel. */
+void su_cuda_multiply(su_cuda *c, const su_cuda_product *p);
+/* By our own kernel; never forms sums. */
+void su_cuda_multiply_own(su_cuda *c, const su_cuda_product *p);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
