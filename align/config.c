@@ -340,7 +340,9 @@ su_status su_config_merge(const json_t *json, const char *where, su_train_config
         int centroids = c->objective.centroids;
         st = su_fields_only(objective, objective_fields, NULL, objective_more, where, err);
         if (!st) st = su_json_string_or(objective, "name", where, NULL, &name, err);
-        if (!st && name && strcmp(name, c->objective.name) && strcmp(name, "custom"))
+        if (!st && name && !strcmp(name, "custom"))
+            snprintf(c->objective.name, sizeof c->objective.name, "%s", name);
+        else if (!st && name && strcmp(name, c->objective.name))
             st = su_config_objective(name, &c->objective, err);
         if (!st) st = su_fields_parse(objective_fields, objective, where, &c->objective, err);
         if (!st) st = su_choice_parse(objective, "centroids", where, centroid_names, &centroids, err);

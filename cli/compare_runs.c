@@ -1,4 +1,5 @@
 #include "cli/compare_runs.h"
+#include "align/config.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -107,10 +108,29 @@ static su_status check_pools(su_comparison *c, su_error *err)
 /* ---- groups
  * --------------------------------------------------------------------------------------------------- */
 
+/* A configuration with its preset's values where it is silent, as those of older versions are about settings
+ * that came later. As it stands when it is of another kind. */
+static json_t *complete(const json_t *config)
+{
+    json_t *all = json_deep_copy(config), *data = json_object_get(all, "data_sha256");
+    const char *preset = json_string_value(json_object_get(all, "preset"));
+    su_train_config *c = su_calloc(1, sizeof *c);
+    json_incref(data);
+    json_object_del(all, "data_sha256");
+    json_t *whole = NULL;
+    if (c && !su_config_preset(preset ? preset : "", c, NULL) && !su_config_merge(all, "config.json", c, NULL))
+        whole = su_config_json(c);
+    su_free(c);
+    json_t *settings = whole ? whole : all;
+    if (whole) json_decref(all);
+    if (data) json_object_set_new(settings, "data_sha256", data);
+    return settings;
+}
+
 /* What was trained, without the seed: the configuration, or what run.json says of it. */
 static json_t *settings_of(const su_compared_run *run)
 {
-    json_t *settings = run->config ? json_deep_copy(run->config) : json_object();
+    json_t *settings = run->config ? complete(run->config) : json_object();
     static const char *const said[] = {"objective", "preset", "epochs", "data_sha256"};
     for (size_t i = 0; !run->config && i < sizeof said / sizeof *said; i++) {
         json_t *value = json_object_get(run->run, said[i]);

@@ -81,7 +81,7 @@ static int tick_digits(double step)
 static void put_intervals(page *p, const su_comparison *c, const char *title, const char *score,
                           const char *floor_score, bool percent)
 {
-    enum { WIDTH = 520, LEFT = 170, RIGHT = 20, ROW = 30, TOP = 8 };
+    enum { WIDTH = 520, LEFT = 195, RIGHT = 20, ROW = 30, TOP = 8 };
     double scale = percent ? 100 : 1, low = 0, high = 0;
     for (int g = 0; g < c->groups; g++) {
         su_estimate e = su_comparison_get(c, g, score);
@@ -423,10 +423,10 @@ static const char head[] =
     "runs</title>\n"
     "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<style>\n"
     ":root{color-scheme:light dark;--line:#8884}\n"
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem}\n"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:1240px;margin:2rem auto;padding:0 1rem}\n"
     "h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}\n"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;width:100%}\n"
-    "th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}\n"
+    "table{border-collapse:collapse;font-size:.93em;font-variant-numeric:tabular-nums;width:100%}\n"
+    "th,td{padding:.35rem .4rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}\n"
     "thead th{font-weight:600;text-align:center}tbody th,thead tr:first-child "
     "th:first-child{text-align:left}\n"
     "small{display:block;opacity:.7;font-size:.78em}.wide{overflow-x:auto}\n"

@@ -99,6 +99,13 @@ class Groups(Case):
         labels = [g["label"] for g in self.compare(*runs)["groups"]]
         self.assertEqual(labels, ["closegap epochs=5", "closegap epochs=25", "clip-lt"])
 
+    def test_a_setting_that_an_older_run_does_not_name_has_its_default(self):
+        runs = [self.make_run("old", "clip-lt", 0, scores(.4)), self.make_run("new", "clip-lt", 1, scores(.5), weight_decay=0.05),
+                self.make_run("other", "clip-lt", 2, scores(.6), weight_decay=0.1)]
+        groups = self.compare(*runs)["groups"]
+        self.assertEqual([(g["label"], g["seeds"]) for g in groups],
+                         [("clip-lt weight_decay=0.05", [0, 1]), ("clip-lt weight_decay=0.1", [2])])
+
     def test_three_streams_have_a_row_per_pair(self):
         runs = [self.make_run("a%d" % s, "closegap", s, scores(.2 + s / 10, streams=("image", "text", "lateral"))) for s in (0, 1)]
         (group,) = self.compare(*runs)["groups"]
