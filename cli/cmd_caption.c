@@ -191,12 +191,13 @@ static su_status written(void *context, const su_written *w, su_error *err)
     const su_generated *g = w->generated;
     json_t *line = json_object();
     if (!line) return su_fail(err, SU_ENOMEM, "no memory for a line");
-    if (j->data) json_object_set_new(line, "id", json_string(name_of(j, g->number)));
-    json_object_set_new(line, "file",
-                        json_string(j->data ? su_dataset_record(j->data, j->items[g->number])->source
-                                            : name_of(j, g->number)));
+    const su_record *record = j->data ? su_dataset_record(j->data, j->items[g->number]) : NULL;
+    if (record) json_object_set_new(line, "id", json_string(record->id));
+    json_object_set_new(line, "file", json_string(record ? record->source : name_of(j, g->number)));
     json_object_set_new(line, "caption", json_string(w->text));
     json_object_set_new(line, "log_prob", json_real(g->log_prob));
+    /* Its own text, as reference files have it: `eval caption` takes the file for both. */
+    if (record) json_object_set_new(line, "captions", json_pack("[s]", record->text));
     if (j->arguments->confidence) json_object_set_new(line, "tokens", tokens_json(j, g));
     su_status st = j->arguments->evidence > 0 ? add_evidence(j, w, line, err) : SU_OK;
     j->written++;
@@ -215,7 +216,9 @@ static void show(const json_t *line)
         printf("    could not be captioned: %s\n", error);
         return;
     }
+    const json_t *own = json_array_get(json_object_get(line, "captions"), 0);
     printf("    %s\n", json_string_value(json_object_get(line, "caption")));
+    if (own) printf("      reference: %s\n", json_string_value(own));
     size_t i;
     json_t *x;
     json_array_foreach(json_object_get(line, "evidence"), i, x)
@@ -490,11 +493,14 @@ int su_cmd_caption(int argc, char **argv)
         .synopsis = "--model RUN FILE|DIR... | --data DS [--split S] [options]",
         .summary = "Writes captions: a draft for a reader, never a finding. JSON Lines in input order with "
                    "--json; a file\n"
-                   "that cannot be captioned gets a line with the reason.",
+                   "that cannot be captioned gets a line with the reason. With --data each line also holds "
+                   "the record's\n"
+                   "own text (\"captions\"), so that 'suture eval caption' scores the file against itself.",
         .examples = "  suture caption --model runs/captions figure.png\n"
                     "  suture caption --model runs/captions folder --json captions.jsonl\n"
                     "  suture caption --model runs/captions folder --json captions.jsonl --resume\n"
                     "  suture caption --model runs/captions --data roco --split val --json val.jsonl\n"
+                    "  suture eval caption --hypotheses val.jsonl --references val.jsonl\n"
                     "  suture caption --model runs/captions figure.png --require \"pleural effusion\" "
                     "--forbid arrow\n",
         .options = options,

@@ -177,6 +177,18 @@ class Caption(Case):
         self.assertEqual(set(json.loads(without.stdout)), {"file", "caption", "log_prob"})
         self.refused("caption", "--model", self.path("run"), self.path("folder/000.png"), "--evidence", 3, names="2 pieces", code=2)
 
+    def test_lines_of_a_dataset_hold_their_own_reference(self):
+        out = self.path("val.jsonl")
+        data = ("--data", self.path("data"), "--split", "val")
+        self.suture("caption", "--model", self.path("run"), *data, "--json", out, "--quiet")
+        texts = {r["id"]: r["text"] for r in json_lines(self.path("data/records.jsonl")) if r["split"] == "val"}
+        self.assertEqual({line["id"]: line["captions"] for line in json_lines(out)}, {i: [text] for i, text in texts.items()})
+        self.assertIn("reference: ", self.suture("caption", "--model", self.path("run"), *data, "--quiet").stdout)
+        score = json.loads(self.suture("eval", "caption", "--hypotheses", out, "--references", out, "--tokenizer", "whitespace", "--json",
+                                       "-", "--quiet").stdout)
+        self.assertEqual(score["n"], len(texts))
+        self.assertLess(score["bleu"][0], 0.9)  # scored against the references, not against itself
+
     def test_rules_and_confidence(self):
         def one(*more, code=0):
             return self.suture("caption", "--model", self.path("run"), self.path("folder/000.png"), "--json", "-", "--quiet", *more, code=code)
