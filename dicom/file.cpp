@@ -1,4 +1,6 @@
 // DCMTK's side of file.h. No type and no exception of C++ leaves this file.
+#include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -140,6 +142,19 @@ std::string utf8(DcmItem *item, DcmElement *e)
     return made.c_str();
 }
 
+// An integer string, "3" or "3.0"; DCMTK takes "1A" for 1.
+bool whole_number(DcmElement *e, unsigned long at, int64_t *value)
+{
+    OFString text;
+    char *end = nullptr;
+    if (e->getOFString(text, at).bad()) return false;
+    errno = 0;
+    *value = std::strtoll(text.c_str(), &end, 10);
+    const bool found = end != text.c_str() && errno == 0;
+    if (*end == '.') end += 1 + std::strspn(end + 1, "0");
+    return found && end[std::strspn(end, " ")] == '\0';
+}
+
 size_t character_end(const std::string &text, size_t limit)
 {
     if (text.size() <= limit) return text.size();
@@ -259,8 +274,9 @@ bool su_dicom_integer(su_dicom_item *item, uint32_t tag, int index, int64_t *val
             c = e->getUint32(u32, at);
             *value = u32;
             break;
-        case EVR_SL:
         case EVR_IS:
+            return whole_number(e, at, value);
+        case EVR_SL:
             c = e->getSint32(s32, at);
             *value = s32;
             break;
