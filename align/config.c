@@ -202,6 +202,7 @@ static const su_field train_fields[] = {
 
 static const char *const kind_names[] = {"vit", "bert", NULL};
 static const char *const pooling_names[] = {"cls", "mean", NULL};
+static const char *const start_names[] = {"normal", "scaled", NULL};
 static const char *const act_names[] = {"none", "gelu", "gelu_tanh", "quick_gelu", "tanh", NULL};
 static const char *const centroid_names[] = {"normalised", "raw", NULL};
 
@@ -212,6 +213,7 @@ static json_t *stream_json(const su_stream_config *s)
     json_t *o = su_fields_json(vit ? vit_fields : bert_fields, c), *own = su_fields_json(stream_fields, s);
     if (o) json_object_set_new(o, "kind", json_string(kind_names[c->kind]));
     if (o) json_object_set_new(o, "pooling", json_string(pooling_names[c->pooling]));
+    if (o) json_object_set_new(o, "start", json_string(start_names[c->start]));
     if (o) json_object_set_new(o, "activation", json_string(act_names[c->act]));
     if (o && vit) {
         json_t *mean = json_array(), *std = json_array();
@@ -245,14 +247,15 @@ static su_status parse_numbers(const json_t *o, const char *key, const char *whe
 
 static su_status stream_parse(const json_t *o, const char *where, su_stream_config *s, su_error *err)
 {
-    static const char *const more[] = {"kind", "pooling", "activation", "mean", "std", NULL};
+    static const char *const more[] = {"kind", "pooling", "start", "activation", "mean", "std", NULL};
     if (!json_is_object(o)) return su_fail(err, SU_EINVAL, "%s: a stream must be an object", where);
-    int kind = s->tower.kind, pooling = s->tower.pooling, act = s->tower.act;
+    int kind = s->tower.kind, pooling = s->tower.pooling, start = s->tower.start, act = s->tower.act;
     su_status st = su_choice_parse(o, "kind", where, kind_names, &kind, err);
     if (!st && kind != (int)s->tower.kind) s->tower = kind == SU_TOWER_VIT ? vit_base : bert_base;
     const su_field *fields = kind == SU_TOWER_VIT ? vit_fields : bert_fields;
     if (!st) st = su_fields_only(o, fields, stream_fields, more, where, err);
     if (!st) st = su_choice_parse(o, "pooling", where, pooling_names, &pooling, err);
+    if (!st) st = su_choice_parse(o, "start", where, start_names, &start, err);
     if (!st) st = su_choice_parse(o, "activation", where, act_names, &act, err);
     if (!st) st = su_fields_parse(fields, o, where, &s->tower, err);
     if (!st) st = su_fields_parse(stream_fields, o, where, s, err);
@@ -260,6 +263,7 @@ static su_status stream_parse(const json_t *o, const char *where, su_stream_conf
     if (!st) st = parse_numbers(o, "std", where, 0.0, s->tower.std, err);
     s->tower.kind = (su_tower_kind)kind;
     s->tower.pooling = (su_pooling)pooling;
+    s->tower.start = (su_tower_start)start;
     s->tower.act = (su_activation)act;
     return st;
 }

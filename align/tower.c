@@ -124,8 +124,9 @@ su_status su_tower_new(const su_tower_config *config, const char *prefix, int gr
     if (vit) {
         t->cls =
             add(t, prefix, "embeddings.cls_token", 3, (int64_t[]){1, 1, w}, false, group, SU_INIT_NORMAL);
-        t->position = add(t, prefix, "embeddings.position_embeddings", 3,
-                          (int64_t[]){1, 1 + all_patches(c), w}, false, group, SU_INIT_NORMAL);
+        t->position =
+            add(t, prefix, "embeddings.position_embeddings", 3, (int64_t[]){1, 1 + all_patches(c), w}, false,
+                group, c->start == SU_START_SCALED ? SU_INIT_GRID : SU_INIT_NORMAL);
         t->patch_w = add(t, prefix, "embeddings.patch_embeddings.projection.weight", 4,
                          (int64_t[]){w, c->channels, c->patch, c->patch}, true, group, SU_INIT_NORMAL);
         t->patch_b =
@@ -145,6 +146,7 @@ su_status su_tower_new(const su_tower_config *config, const char *prefix, int gr
                              .heads = c->heads,
                              .mlp = c->mlp,
                              .pre_norm = vit,
+                             .scaled_start = c->start == SU_START_SCALED,
                              .act = c->act,
                              .eps = c->eps,
                              .dropout = c->dropout,

@@ -13,11 +13,15 @@
 
 typedef enum { SU_TOWER_VIT, SU_TOWER_BERT } su_tower_kind;
 typedef enum { SU_POOLING_CLS, SU_POOLING_MEAN } su_pooling;
+/* Weights of a tower that starts from nothing. NORMAL: all with deviation 0.02, as BERT and ViT. SCALED: the
+ * blocks' with deviation 1/sqrt(inputs), and a ViT's positions as sines of column and row (SU_INIT_GRID). */
+typedef enum { SU_START_NORMAL, SU_START_SCALED } su_tower_start;
 
 typedef struct {
     su_tower_kind kind;
     int32_t width, depth, heads, mlp;
     su_pooling pooling;
+    su_tower_start start;
     su_activation act;
     double eps;
     double dropout, attention_dropout,

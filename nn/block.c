@@ -83,6 +83,7 @@ su_status su_block_add(su_params *p, const su_block_config *c, const su_block_na
                        "%s: width %d must be a positive multiple of heads %d, and mlp %d positive", prefix,
                        c->width, c->heads, c->mlp);
     *block = (su_block){.config = *c};
+    int64_t first = p->count;
     add_linear(p, prefix, (const char *const[]){names->query, names->key, names->value}, 3, c->width,
                c->width, group, &block->qkv_w, &block->qkv_b);
     add_linear(p, prefix, &names->attention_out, 1, c->width, c->width, group, &block->out_w, &block->out_b);
@@ -98,6 +99,9 @@ su_status su_block_add(su_params *p, const su_block_config *c, const su_block_na
     add_linear(p, prefix, &names->mlp_in, 1, c->mlp, c->width, group, &block->in_w, &block->in_b);
     add_linear(p, prefix, &names->mlp_out, 1, c->width, c->mlp, group, &block->mlp_w, &block->mlp_b);
     add_norm(p, prefix, names->mlp_norm, c->width, group, &block->norm_w[MLP], &block->norm_b[MLP]);
+    for (int64_t i = first; i < p->count; i++)
+        if (c->scaled_start && p->items[i].init == SU_INIT_NORMAL)
+            p->items[i].scale = 1.0 / sqrt((double)p->items[i].shape[1]);
     return SU_OK;
 }
 

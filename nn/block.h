@@ -20,7 +20,8 @@
 typedef struct {
     int32_t width, heads, mlp; /* width is a multiple of heads; head size width/heads */
     bool pre_norm, causal;
-    bool cross; /* with a cross-attention branch over `memory` rows of memory_width */
+    bool scaled_start; /* linear weights start with deviation 1/sqrt(inputs), not 0.02 */
+    bool cross;        /* with a cross-attention branch over `memory` rows of memory_width */
     int32_t memory_width;
     su_activation act;
     double eps;               /* of the norms */
@@ -50,7 +51,8 @@ typedef struct {
 } su_block;
 
 /* Adds the block's parameters under `prefix` ("image.encoder.layer.0."). SU_EINVAL when the configuration
- * cannot be. Linear weights start normal with deviation 0.02, as in BERT and ViT. */
+ * cannot be. Linear weights start normal: with deviation 0.02 as in BERT and ViT, which are 768 wide, or
+ * scaled. At 0.02 the branches of a narrow block start almost silent. */
 su_status su_block_add(su_params *p, const su_block_config *config, const su_block_names *names,
                        const char *prefix, int group, su_block *block, su_error *err);
 

@@ -155,6 +155,18 @@ static double cut_normal(su_rng_key key, uint64_t element)
     return 0.0;
 }
 
+/* Element j of a position table. */
+static double grid_position(const su_param *q, int64_t j)
+{
+    int64_t width = q->shape[2], quarter = width / 4, patch = j / width - 1, k = j % width;
+    int64_t across = (int64_t)llround(sqrt((double)(q->shape[1] - 1)));
+    if (patch < 0 || k >= 4 * quarter) return 0.0;
+    double at = (double)(k < 2 * quarter ? patch % across : patch / across);
+    double exponent = quarter > 1 ? (double)(k % quarter) / (double)(quarter - 1) : 0.0;
+    double angle = at / pow(10000.0, exponent);
+    return k / quarter % 2 ? cos(angle) : sin(angle);
+}
+
 su_status su_params_randomise(su_params *p, uint64_t seed, su_error *err)
 {
     for (int64_t i = 0; i < p->count; i++) {
@@ -175,6 +187,9 @@ su_status su_params_randomise(su_params *p, uint64_t seed, su_error *err)
                 break;
             case SU_INIT_NORMAL:
                 values[j] = q->scale * cut_normal(key, (uint64_t)j);
+                break;
+            case SU_INIT_GRID:
+                values[j] = grid_position(q, j);
                 break;
             }
         }

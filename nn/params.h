@@ -20,7 +20,10 @@
 #include "base/safetensors.h"
 #include "nn/device.h"
 
-typedef enum { SU_INIT_ZERO, SU_INIT_ONE, SU_INIT_NORMAL, SU_INIT_CONSTANT } su_init;
+/* SU_INIT_GRID: a position table [1, 1 + g*g, width]: zero for the class token, then for each patch of a g x
+ * g grid sin and cos of its column, sin and cos of its row, each at width/4 frequencies from 1 down to
+ * 1/10000. */
+typedef enum { SU_INIT_ZERO, SU_INIT_ONE, SU_INIT_NORMAL, SU_INIT_CONSTANT, SU_INIT_GRID } su_init;
 
 typedef struct {
     char *name;

@@ -100,6 +100,7 @@ static void a_configuration_comes_back_from_json_as_it_was(void **state)
         c.model.stream[0].tower.mean[1] = 0.3;
         c.model.stream[0].tower.act = SU_ACT_QUICK_GELU;
         c.model.stream[0].tower.pooling = SU_POOLING_MEAN;
+        c.model.stream[0].tower.start = SU_START_SCALED;
         c.model.stream[1].lr_factor = 0.005;
         snprintf(c.model.stream[1].init, sizeof c.model.stream[1].init, "runs/warm start");
         json_t *json = su_config_json(&c);
@@ -112,6 +113,8 @@ static void a_configuration_comes_back_from_json_as_it_was(void **state)
         assert_true(back.lr == c.lr && back.seed == c.seed && back.model.anchor == 0);
         assert_true(back.model.stream[0].tower.mean[1] == 0.3);
         assert_int_equal(back.objective.centroids, SU_CENTROIDS_RAW);
+        assert_int_equal(back.model.stream[0].tower.start, SU_START_SCALED);
+        assert_int_equal(back.model.stream[1].tower.start, SU_START_NORMAL);
         json_decref(json);
         json_decref(again);
     }

@@ -402,6 +402,33 @@ static void patch_dropout_keeps_its_share_in_training_only(void **state)
     end(&f);
 }
 
+static void a_scaled_start_is_that_of_blocks_and_image_positions(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        fixture f;
+        su_tower_config c = k % 2 ? vit_golden : bert_golden;
+        c.start = k / 2 ? SU_START_SCALED : SU_START_NORMAL;
+        begin(&f, &c, SU_DTYPE_F64, 1);
+        su_error err = {0};
+        const char *last =
+            k % 2 ? "image.encoder.layer.1.output.dense.weight" : "text.encoder.layer.1.output.dense.weight";
+        int64_t at = su_params_find(&f.params, last);
+        assert_true(at >= 0);
+        const su_param *q = &f.params.items[at];
+        assert_true(q->scale == (k / 2 ? 1.0 / sqrt((double)c.mlp) : 0.02));
+        double *x = check_normal(1, q->count, 1), top = 0; /* drawn, and cut at two deviations */
+        ok(su_params_get(&f.params, at, x, &err), &err);
+        for (int64_t i = 0; i < q->count; i++) top = fmax(top, fabs(x[i]));
+        assert_true(top > 1.8 * q->scale && top <= 2.0 * q->scale);
+        at = su_params_find(&f.params, k % 2 ? "image.embeddings.position_embeddings"
+                                             : "text.embeddings.position_embeddings.weight");
+        assert_true(at >= 0);
+        assert_int_equal(f.params.items[at].init, k == 3 ? SU_INIT_GRID : SU_INIT_NORMAL);
+        end(&f);
+    }
+}
+
 static void threads_do_not_change_a_bit(void **state)
 {
     (void)state;
@@ -486,6 +513,7 @@ int main(void)
         cmocka_unit_test(planning_without_backward_gives_the_same_bits_in_less_memory),
         cmocka_unit_test(a_text_gives_the_same_bits_alone_and_among_longer_ones),
         cmocka_unit_test(patch_dropout_keeps_its_share_in_training_only),
+        cmocka_unit_test(a_scaled_start_is_that_of_blocks_and_image_positions),
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(calls_and_configurations_that_cannot_be_are_refused),
     };

@@ -383,6 +383,14 @@ static void names_are_those_of_hugging_face_and_shapes_must_fit(void **state)
     assert_true(su_params_find(&p, "l.crossattention.self.value.bias") >= 0);
     assert_int_equal(p.items[b.ckv_w].shape[1], 3);
     assert_true(p.items[b.in_w].decay && !p.items[b.in_b].decay && !p.items[b.norm_w[0]].decay);
+    assert_true(p.items[b.qkv_w].scale == 0.02 && p.items[b.ckv_w].scale == 0.02);
+    c.scaled_start = true;
+    assert_int_equal(su_block_add(&p, &c, &su_block_names_bert, "m.", 0, &b, &err), SU_OK);
+    const int64_t linear[] = {b.qkv_w, b.qkv_w + 2, b.out_w, b.cq_w, b.ckv_w + 1, b.cout_w, b.in_w, b.mlp_w};
+    const double inputs[] = {8, 8, 8, 8, 3, 8, 8, 5};
+    for (int i = 0; i < 8; i++) assert_true(p.items[linear[i]].scale == 1.0 / sqrt(inputs[i]));
+    assert_int_equal(p.items[b.in_b].init, SU_INIT_ZERO);
+    assert_int_equal(p.items[b.norm_w[0]].init, SU_INIT_ONE);
     c.heads = 3;
     assert_int_equal(su_block_add(&p, &c, &su_block_names_bert, "l.", 0, &b, &err), SU_EINVAL);
     su_params_free(&p);

@@ -120,6 +120,35 @@ static void normal_weights_have_their_deviation_and_end_at_two_of_them(void **st
     check_free_all();
 }
 
+/* A grid of 2 x 2 in 13 columns: three frequencies, and one column that is left over. */
+static void positions_of_a_grid_are_sines_of_column_and_row(void **state)
+{
+    (void)state;
+    su_device *d = check_device(SU_DTYPE_F64, 1);
+    su_params p;
+    su_error err = {0};
+    su_params_init(&p, d);
+    su_params_add(&p, "positions", 3, (int64_t[]){1, 5, 13}, false, 0, SU_INIT_GRID, 0.0, false);
+    ok(su_params_commit(&p, false, &err), &err);
+    ok(su_params_randomise(&p, 1, &err), &err);
+    const double *x = values_of(&p, 0), frequencies[] = {1.0, 1e-2, 1e-4};
+    for (int patch = -1; patch < 4; patch++) {
+        const double *row = x + 13 * (patch + 1);
+        for (int i = 0; i < 3; i++) {
+            double column = patch % 2 * frequencies[i], line = patch / 2 * frequencies[i];
+            bool token = patch < 0;
+            assert_true(fabs(row[i] - (token ? 0 : sin(column))) < 1e-12);
+            assert_true(fabs(row[3 + i] - (token ? 0 : cos(column))) < 1e-12);
+            assert_true(fabs(row[6 + i] - (token ? 0 : sin(line))) < 1e-12);
+            assert_true(fabs(row[9 + i] - (token ? 0 : cos(line))) < 1e-12);
+        }
+        assert_true(row[12] == 0.0);
+    }
+    su_params_free(&p);
+    su_device_close(d);
+    check_free_all();
+}
+
 static void weights_and_moments_come_back_from_a_file(void **state)
 {
     (void)state;
@@ -384,6 +413,7 @@ int main(void)
         cmocka_unit_test(packed_parameters_follow_without_a_gap_and_others_are_aligned),
         cmocka_unit_test(a_parameter_starts_the_same_whatever_else_is_in_the_table),
         cmocka_unit_test(normal_weights_have_their_deviation_and_end_at_two_of_them),
+        cmocka_unit_test(positions_of_a_grid_are_sines_of_column_and_row),
         cmocka_unit_test(weights_and_moments_come_back_from_a_file),
         cmocka_unit_test(a_missing_or_misshapen_parameter_is_named),
         cmocka_unit_test(sizes_beyond_64_bits_are_refused),
