@@ -1,7 +1,226 @@
 #include "eval/ptb.h"
+#include "eval/ptb_match.h"
+#include <string.h>
 
-su_status su_ptb_line(const char *text, size_t length, su_buffer *out, su_error *err)
+enum { LOOKAHEAD = 512 }; /* code points of the next lines that patterns may see */
+
+struct su_ptb {
+    uint32_t *c; /* the line, a newline, the beginning of the next lines, SU_PTB_END */
+    uint16_t *k;
+    int length;      /* of the line */
+    size_t capacity;
+    su_buffer token;
+};
+
+su_ptb *su_ptb_new(void)
 {
-    (void)text, (void)length, (void)out;
-    return su_fail(err, SU_EUNSUPPORTED, "the PTB tokenizer is not there yet");
+    su_ptb *p = su_calloc(1, sizeof *p);
+    if (p) su_buffer_init(&p->token, (size_t)1 << 31);
+    return p;
+}
+
+void su_ptb_free(su_ptb *p)
+{
+    if (!p) return;
+    su_free(p->c);
+    su_free(p->k);
+    su_buffer_free(&p->token);
+    su_free(p);
+}
+
+/* One code point; what is no UTF-8 becomes U+FFFD, a byte at a time. */
+static uint32_t decode(const unsigned char *s, size_t left, size_t *used)
+{
+    *used = 1;
+    if (s[0] < 0x80) return s[0];
+    int more = s[0] >= 0xF0 && s[0] < 0xF5 ? 3 : s[0] >= 0xE0 ? 2 : 1;
+    if (s[0] < 0xC2 || s[0] >= 0xF5 || left <= (size_t)more) return 0xFFFD;
+    uint32_t c = s[0] & (0x3Fu >> more);
+    for (int i = 1; i <= more; i++) {
+        if ((s[i] & 0xC0) != 0x80) return 0xFFFD;
+        c = c << 6 | (s[i] & 0x3F);
+    }
+    if ((more == 2 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) || (more == 3 && (c < 0x10000 || c > 0x10FFFF)))
+        return 0xFFFD;
+    *used = (size_t)more + 1;
+    return c;
+}
+
+static void put(su_ptb *p, int *n, const char *text, size_t length, int most, bool line)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    for (size_t at = 0, used; at < length && most-- > 0; at += used) {
+        uint32_t c = decode(s + at, length - at, &used);
+        if (line && su_ptb_is_newline(c)) c = ' ';
+        p->c[*n] = c;
+        p->k[(*n)++] = (uint16_t)su_ptb_class(c);
+    }
+}
+
+static su_status load(su_ptb *p, const char *text, size_t length, const char *next, size_t next_length, su_error *err)
+{
+    enum { PADDING = 8 }; /* patterns look a few code points ahead without asking */
+    size_t need = length + LOOKAHEAD + 1 + PADDING;
+    if (length > INT32_MAX / 2) return su_fail(err, SU_ELIMIT, "a caption of more than a gigabyte");
+    if (need > p->capacity) {
+        size_t room = need + need / 2;
+        uint32_t *c = su_realloc(p->c, room, sizeof *c);
+        if (c) p->c = c;
+        uint16_t *k = c ? su_realloc(p->k, room, sizeof *k) : NULL;
+        if (!k) return su_fail(err, SU_ENOMEM, "no memory to tokenize a caption of %zu bytes", length);
+        p->k = k;
+        p->capacity = room;
+    }
+    int n = 0;
+    put(p, &n, text, length, SU_PTB_END, true);
+    p->length = n;
+    if (next) {
+        p->c[n] = '\n';
+        p->k[n++] = 0;
+        put(p, &n, next, next_length, LOOKAHEAD, false);
+    }
+    for (int i = 0; i < PADDING; i++) {
+        p->c[n] = SU_PTB_END;
+        p->k[n++] = 0;
+    }
+    return SU_OK;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------- */
+
+static su_status put_utf8(su_buffer *out, uint32_t c, su_error *err)
+{
+    char s[4];
+    size_t n;
+    if (c < 0x80) {
+        s[0] = (char)c;
+        n = 1;
+    } else if (c < 0x800) {
+        s[0] = (char)(0xC0 | c >> 6);
+        s[1] = (char)(0x80 | (c & 0x3F));
+        n = 2;
+    } else if (c < 0x10000) {
+        s[0] = (char)(0xE0 | c >> 12);
+        s[1] = (char)(0x80 | (c >> 6 & 0x3F));
+        s[2] = (char)(0x80 | (c & 0x3F));
+        n = 3;
+    } else {
+        s[0] = (char)(0xF0 | c >> 18);
+        s[1] = (char)(0x80 | (c >> 12 & 0x3F));
+        s[2] = (char)(0x80 | (c >> 6 & 0x3F));
+        s[3] = (char)(0x80 | (c & 0x3F));
+        n = 4;
+    }
+    return su_buffer_add(out, s, n, err);
+}
+
+/* Java's lower case has two rules that look beyond one letter: a sigma that ends a word, and I with a dot. */
+static su_status put_lower(su_ptb *p, int i, int first, int end, su_error *err)
+{
+    uint32_t c = p->c[i];
+    if (c == 0x3A3 && i > first && p->k[i - 1] & SU_PTB_LETTER && !(i + 1 < end && p->k[i + 1] & SU_PTB_LETTER))
+        return put_utf8(&p->token, 0x3C2, err);
+    if (c == 0x130) return su_buffer_add(&p->token, "i\xCC\x87", 3, err);
+    return put_utf8(&p->token, (uint32_t)((int32_t)c + su_ptb_delta[p->k[i] >> SU_PTB_LOWER_SHIFT]), err);
+}
+
+static const char *ascii_quote(uint32_t c)
+{
+    switch (c) {
+    case '\'':
+    case 0x92:
+    case 0x2019:
+    case 0x203A:
+        return "'";
+    case '`':
+    case 0x91:
+    case 0x2018:
+    case 0x201B:
+    case 0x2039:
+        return "`";
+    case 0x93:
+    case 0x201C:
+    case 0xAB:
+        return "``";
+    case 0x94:
+    case 0x201D:
+    case 0xBB:
+        return "''";
+    default:
+        return NULL;
+    }
+}
+
+static bool is_entity(const uint32_t *c, const char *name)
+{
+    do c++;
+    while (*name && *c == (unsigned char)*name && name++);
+    return !*name;
+}
+
+/* The token as it is written, into p->token. */
+static su_status spell(su_ptb *p, int i, const su_ptb_token *t, su_error *err)
+{
+    su_buffer *out = &p->token;
+    su_buffer_clear(out);
+    if (t->kind == SU_PTB_TEXT) return su_buffer_add(out, t->text, strlen(t->text), err);
+    su_status s = SU_OK;
+    for (int at = i; at < t->stop && !s; at++) {
+        uint32_t c = p->c[at];
+        if (t->kind == SU_PTB_QUOTED && c == '&') {
+            if (is_entity(p->c + at, "apos;")) {
+                c = '\'';
+                at += 5;
+            } else if (is_entity(p->c + at, "amp;")) {
+                at += 4;
+            }
+        }
+        const char *quote = t->kind == SU_PTB_QUOTED ? ascii_quote(c) : NULL;
+        if (t->kind == SU_PTB_WORD && c == 0xAD) continue;
+        if (t->kind == SU_PTB_SPACED && c == ' ')
+            s = su_buffer_add(out, "\xC2\xA0", 2, err);
+        else if (t->kind == SU_PTB_SPACED && (c == '(' || c == ')'))
+            s = su_buffer_add(out, c == '(' ? "-lrb-" : "-rrb-", 5, err);
+        else if (quote)
+            s = su_buffer_add(out, quote, strlen(quote), err);
+        else
+            s = c < 128 ? su_buffer_add(out, &(char){(char)(c >= 'A' && c <= 'Z' ? c + 32 : c)}, 1, err)
+                        : put_lower(p, at, i, t->stop, err);
+    }
+    if (!s && !out->length) s = su_buffer_add(out, "-", 1, err); /* nothing but soft hyphens */
+    return s;
+}
+
+static bool is_punctuation(const char *token)
+{
+    /* The list of pycocoevalcap, in lower case: its -LRB- and the like are compared with lower-case tokens there
+     * and never met. */
+    static const char *const list[] = {"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";", NULL};
+    for (const char *const *w = list; *w; w++)
+        if (!strcmp(token, *w)) return true;
+    return false;
+}
+
+su_status su_ptb_line(su_ptb *p, const char *text, size_t length, const char *next, size_t next_length,
+                      su_ptb_mode mode, su_buffer *out, su_error *err)
+{
+    su_status s = load(p, text, length, next, next_length, err);
+    bool first = true;
+    for (int i = 0; i < p->length && !s;) {
+        if (su_ptb_is_space(p->c[i])) {
+            i++;
+            continue;
+        }
+        su_ptb_token t = su_ptb_match(p->c, p->k, i);
+        if (t.kind != SU_PTB_NONE) {
+            s = spell(p, i, &t, err);
+            if (!s && !(mode == SU_PTB_CAPTION && is_punctuation(p->token.data))) {
+                if (!first) s = su_buffer_add(out, " ", 1, err);
+                if (!s) s = su_buffer_add(out, p->token.data, p->token.length, err);
+                first = false;
+            }
+        }
+        i = t.end;
+    }
+    return s;
 }
