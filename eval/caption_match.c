@@ -7,15 +7,11 @@ static int64_t count_texts(const su_captions *c)
     return n;
 }
 
-static su_caption_pair add_texts(su_caption_match *m, const char *hypothesis,
-                                 const su_caption_item *references)
+/* The numbers of an item's references; its hypothesis has none yet. */
+static su_caption_pair add_references(su_caption_match *m, const su_caption_item *item)
 {
-    su_caption_pair pair = {.hypothesis = m->texts, .reference = m->texts, .references = references->count};
-    if (hypothesis) {
-        m->text[m->texts++] = hypothesis;
-        pair.reference = m->texts;
-    }
-    for (int64_t r = 0; r < references->count; r++) m->text[m->texts++] = references->text[r];
+    su_caption_pair pair = {.hypothesis = m->texts, .reference = m->texts, .references = item->count};
+    for (int64_t r = 0; r < item->count; r++) m->text[m->texts++] = item->text[r];
     return pair;
 }
 
@@ -33,7 +29,7 @@ static su_status allocate(su_caption_match *m, const su_captions *h, const su_ca
                           const su_captions *o, const su_captions *corpus, su_error *err)
 {
     size_t texts = (size_t)(count_texts(h) + count_texts(r) + count_texts(o) + count_texts(corpus));
-    m->text = su_alloc(texts + 1, sizeof *m->text);
+    m->text = su_alloc(texts + 3, sizeof *m->text); /* 3: the ends of the files */
     m->id = su_alloc((size_t)r->count + 1, sizeof *m->id);
     m->pair = su_alloc((size_t)r->count + 1, sizeof *m->pair);
     if (o) m->other = su_alloc((size_t)r->count + 1, sizeof *m->other);
@@ -43,26 +39,38 @@ static su_status allocate(su_caption_match *m, const su_captions *h, const su_ca
                : su_fail(err, SU_ENOMEM, "no memory to match the captions");
 }
 
+static void add_texts(su_caption_match *m, const su_captions *h, const su_captions *r, const su_captions *o,
+                      const su_captions *corpus)
+{
+    for (int64_t i = 0; i < r->count; i++) {
+        const char *id = r->items[i].id;
+        const su_caption_item *mine = su_captions_find(h, id);
+        if (!mine || (o && !su_captions_find(o, id))) continue;
+        m->id[m->pairs++] = id;
+        m->text[m->texts++] = mine->text[0];
+    }
+    m->text[m->texts++] = NULL;
+    for (int64_t i = 0; i < m->pairs; i++) {
+        m->pair[i] = add_references(m, su_captions_find(r, m->id[i]));
+        m->pair[i].hypothesis = i;
+    }
+    m->text[m->texts++] = NULL;
+    for (int64_t i = 0; o && i < m->pairs; i++) {
+        m->other[i] = m->pair[i];
+        m->other[i].hypothesis = m->texts;
+        m->text[m->texts++] = su_captions_find(o, m->id[i])->text[0];
+    }
+    if (o) m->text[m->texts++] = NULL;
+    for (int64_t i = 0; corpus && i < corpus->count; i++)
+        m->corpus[m->documents++] = add_references(m, &corpus->items[i]);
+}
+
 su_status su_caption_match_make(su_captions *h, su_captions *r, su_captions *o, const su_captions *corpus,
                                 su_caption_match *m, su_error *err)
 {
     *m = (su_caption_match){0};
     su_status status = allocate(m, h, r, o, corpus, err);
-    for (int64_t i = 0; !status && i < r->count; i++) {
-        const su_caption_item *item = &r->items[i], *mine = su_captions_find(h, item->id),
-                              *theirs = o ? su_captions_find(o, item->id) : NULL;
-        if (!mine || (o && !theirs)) continue;
-        m->id[m->pairs] = item->id;
-        m->pair[m->pairs] = add_texts(m, mine->text[0], item);
-        if (o) {
-            m->other[m->pairs] = m->pair[m->pairs];
-            m->other[m->pairs].hypothesis = m->texts;
-            m->text[m->texts++] = theirs->text[0];
-        }
-        m->pairs++;
-    }
-    for (int64_t i = 0; !status && corpus && i < corpus->count; i++)
-        m->corpus[m->documents++] = add_texts(m, NULL, &corpus->items[i]);
+    if (!status) add_texts(m, h, r, o, corpus);
     if (!status) status = note_unmatched(h, r, "no reference has this id", err);
     if (!status) status = note_unmatched(r, h, "no hypothesis has this id", err);
     if (!status && o) status = note_unmatched(h, o, "the other system has no caption for this id", err);

@@ -7,7 +7,8 @@
 #include "eval/caption_score.h"
 
 typedef struct {
-    const char **text; /* every caption that is needed, for su_sentences_make; belong to the files */
+    const char **text; /* for su_sentences_make: the hypotheses, NULL, the references, NULL, the other
+                          system's hypotheses and NULL, the corpus; belong to the files */
     int64_t texts;
     const char **id;        /* [pairs] */
     su_caption_pair *pair;  /* numbers of texts */

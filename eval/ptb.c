@@ -7,7 +7,7 @@ enum { LOOKAHEAD = 512 }; /* code points of the next lines that patterns may see
 struct su_ptb {
     uint32_t *c; /* the line, a newline, the beginning of the next lines, SU_PTB_END */
     uint16_t *k;
-    int length;      /* of the line */
+    int length; /* of the line */
     size_t capacity;
     su_buffer token;
 };
@@ -40,7 +40,8 @@ static uint32_t decode(const unsigned char *s, size_t left, size_t *used)
         if ((s[i] & 0xC0) != 0x80) return 0xFFFD;
         c = c << 6 | (s[i] & 0x3F);
     }
-    if ((more == 2 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) || (more == 3 && (c < 0x10000 || c > 0x10FFFF)))
+    if ((more == 2 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) ||
+        (more == 3 && (c < 0x10000 || c > 0x10FFFF)))
         return 0xFFFD;
     *used = (size_t)more + 1;
     return c;
@@ -57,7 +58,8 @@ static void put(su_ptb *p, int *n, const char *text, size_t length, int most, bo
     }
 }
 
-static su_status load(su_ptb *p, const char *text, size_t length, const char *next, size_t next_length, su_error *err)
+static su_status load(su_ptb *p, const char *text, size_t length, const char *next, size_t next_length,
+                      su_error *err)
 {
     enum { PADDING = 8 }; /* patterns look a few code points ahead without asking */
     size_t need = length + LOOKAHEAD + 1 + PADDING;
@@ -114,11 +116,53 @@ static su_status put_utf8(su_buffer *out, uint32_t c, su_error *err)
     return su_buffer_add(out, s, n, err);
 }
 
+/* Latin to Armenian, Georgian capitals, the extensions of Latin and Greek, ligatures, full-width forms */
+static bool has_case(const su_ptb *p, int i)
+{
+    uint32_t c = p->c[i];
+    bool script = c < 0x590 || (c >= 0x10A0 && c < 0x10D0) || (c >= 0x1D00 && c < 0x2000) ||
+                  (c >= 0x2C00 && c < 0x2DE0) || (c >= 0xFB00 && c < 0xFB18) || (c >= 0xFF21 && c < 0xFF5B);
+    return script && p->k[i] & SU_PTB_LETTER;
+}
+
+/* Not there for Java's idea of a word */
+static bool is_format(uint32_t c)
+{
+    return c == 0xAD || (c >= 0x200B && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) || c == 0xFEFF;
+}
+
+/* One of them between two letters breaks no word. */
+static bool joins_letters(uint32_t c)
+{
+    return c == '.' || c == '\'' || c == ':' || c == '-' || c == 0xB7 || (c >= 0x2010 && c <= 0x2011) ||
+           (c >= 0x2018 && c <= 0x2019);
+}
+
+/* Whether a letter with case stands in the same word before (step -1) or behind (step 1) i. */
+static bool case_beside(const su_ptb *p, int i, int step, int first, int end)
+{
+    for (int at = i + step; at >= first && at < end; at += step) {
+        if (has_case(p, at)) return true;
+        uint32_t c = p->c[at];
+        if (joins_letters(c)) {
+            int left = at - 1, right = at + 1;
+            while (left > first && is_format(p->c[left])) left--;
+            while (right + 1 < end && is_format(p->c[right])) right++;
+            if (left < first || right >= end || !(p->k[left] & p->k[right] & SU_PTB_LETTER)) return false;
+            continue;
+        }
+        bool cjk = (c >= 0x2E80 && c < 0xA000) || (c >= 0xF900 && c < 0xFB00) || (c >= 0xFF66 && c < 0xFFA0);
+        bool inside = p->k[at] & (SU_PTB_LETTER | SU_PTB_MARK | SU_PTB_DIGIT) || c == '_' || is_format(c);
+        if (cjk || !inside) return false;
+    }
+    return false;
+}
+
 /* Java's lower case has two rules that look beyond one letter: a sigma that ends a word, and I with a dot. */
 static su_status put_lower(su_ptb *p, int i, int first, int end, su_error *err)
 {
     uint32_t c = p->c[i];
-    if (c == 0x3A3 && i > first && p->k[i - 1] & SU_PTB_LETTER && !(i + 1 < end && p->k[i + 1] & SU_PTB_LETTER))
+    if (c == 0x3A3 && case_beside(p, i, -1, first, end) && !case_beside(p, i, 1, first, end))
         return put_utf8(&p->token, 0x3C2, err);
     if (c == 0x130) return su_buffer_add(&p->token, "i\xCC\x87", 3, err);
     return put_utf8(&p->token, (uint32_t)((int32_t)c + su_ptb_delta[p->k[i] >> SU_PTB_LOWER_SHIFT]), err);
@@ -177,7 +221,7 @@ static su_status spell(su_ptb *p, int i, const su_ptb_token *t, su_error *err)
         }
         const char *quote = t->kind == SU_PTB_QUOTED ? ascii_quote(c) : NULL;
         if (t->kind == SU_PTB_WORD && c == 0xAD) continue;
-        if (t->kind == SU_PTB_SPACED && c == ' ')
+        if ((t->kind == SU_PTB_SPACED || t->kind == SU_PTB_TAG) && c == ' ')
             s = su_buffer_add(out, "\xC2\xA0", 2, err);
         else if (t->kind == SU_PTB_SPACED && (c == '(' || c == ')'))
             s = su_buffer_add(out, c == '(' ? "-lrb-" : "-rrb-", 5, err);
@@ -193,9 +237,10 @@ static su_status spell(su_ptb *p, int i, const su_ptb_token *t, su_error *err)
 
 static bool is_punctuation(const char *token)
 {
-    /* The list of pycocoevalcap, in lower case: its -LRB- and the like are compared with lower-case tokens there
-     * and never met. */
-    static const char *const list[] = {"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";", NULL};
+    /* The list of pycocoevalcap, in lower case: its -LRB- and the like are compared with lower-case tokens
+     * there and never met. */
+    static const char *const list[] = {"''", "'", "``", "`",  ".",   "?", "!",
+                                       ",",  ":", "-",  "--", "...", ";", NULL};
     for (const char *const *w = list; *w; w++)
         if (!strcmp(token, *w)) return true;
     return false;
@@ -207,8 +252,9 @@ su_status su_ptb_line(su_ptb *p, const char *text, size_t length, const char *ne
     su_status s = load(p, text, length, next, next_length, err);
     bool first = true;
     for (int i = 0; i < p->length && !s;) {
-        if (su_ptb_is_space(p->c[i])) {
-            i++;
+        int blank = su_ptb_blank(p->c, i);
+        if (blank > i) {
+            i = blank;
             continue;
         }
         su_ptb_token t = su_ptb_match(p->c, p->k, i);

@@ -1,5 +1,6 @@
-/* Each pattern is a function: it gives the end of its longest match at c[i], or 0. su_ptb_match asks those that
- * can begin with c[i] and takes the one that saw farthest; of two that saw equally far, the one asked first.
+/* Each pattern is a function: it gives the end of its longest match at c[i], or 0. su_ptb_match asks those
+ * that can begin with c[i] and takes the one that saw farthest; of two that saw equally far, the one asked
+ * first.
  *
  * Letters in patterns are ASCII unless the name says "letter"; words that are written out match in any case,
  * sets of letters only as written: "Tex." is Texas, "tex." is not. */
@@ -13,29 +14,65 @@ enum { SOFT_HYPHEN = 0xAD, NO_BREAK_SPACE = 0xA0 };
 
 /* ---- sets -------------------------------------------------------------------------------------------- */
 
-static bool lower(cp c) { return c >= 'a' && c <= 'z'; }
-static bool upper(cp c) { return c >= 'A' && c <= 'Z'; }
-static bool alpha(cp c) { return lower(c | 32) && c < 128; }
-static bool digit09(cp c) { return c >= '0' && c <= '9'; }
-static bool alnum(cp c) { return alpha(c) || digit09(c); }
-static bool among(cp c, const char *set) { return c && c < 128 && strchr(set, (int)c); }
-static bool vowel(cp c) { return among(c, "aeiouAEIOU"); }
+static bool lower(cp c)
+{
+    return c >= 'a' && c <= 'z';
+}
+static bool upper(cp c)
+{
+    return c >= 'A' && c <= 'Z';
+}
+static bool alpha(cp c)
+{
+    return lower(c | 32) && c < 128;
+}
+static bool digit09(cp c)
+{
+    return c >= '0' && c <= '9';
+}
+static bool alnum(cp c)
+{
+    return alpha(c) || digit09(c);
+}
+static bool among(cp c, const char *set)
+{
+    return c && c < 128 && strchr(set, (int)c);
+}
+static bool vowel(cp c)
+{
+    return among(c, "aeiouAEIOU");
+}
 
 bool su_ptb_is_newline(uint32_t c)
 {
     return c == '\n' || c == '\r' || c == 0x0B || c == 0x0C || c == 0x85 || c == 0x2028 || c == 0x2029;
 }
 
-bool su_ptb_is_space(uint32_t c)
+static bool space(cp c)
 {
     return c == ' ' || c == '\t' || c == NO_BREAK_SPACE || (c >= 0x2000 && c <= 0x200A) || c == 0x3000;
 }
 
-static bool space_or_newline(cp c) { return su_ptb_is_space(c) || su_ptb_is_newline(c); }
-static bool word_char(uint16_t k, cp c) { return k & (SU_PTB_LETTER | SU_PTB_MARK) || c == SOFT_HYPHEN; }
-static bool letter_or_digit(uint16_t k) { return k & (SU_PTB_LETTER | SU_PTB_DIGIT); }
-static bool hyphen(cp c) { return c == '-' || c == '_' || c == 0x58A || c == 0x2010 || c == 0x2011; }
-static bool dash(cp c) { return c == 0x96 || c == 0x97 || (c >= 0x2013 && c <= 0x2015); }
+static bool space_or_newline(cp c)
+{
+    return space(c) || su_ptb_is_newline(c);
+}
+static bool word_char(uint16_t k, cp c)
+{
+    return k & (SU_PTB_LETTER | SU_PTB_MARK) || c == SOFT_HYPHEN;
+}
+static bool letter_or_digit(uint16_t k)
+{
+    return k & (SU_PTB_LETTER | SU_PTB_DIGIT);
+}
+static bool hyphen(cp c)
+{
+    return c == '-' || c == '_' || c == 0x58A || c == 0x2010 || c == 0x2011;
+}
+static bool dash(cp c)
+{
+    return c == 0x96 || c == 0x97 || (c >= 0x2013 && c <= 0x2015);
+}
 
 /* ---- literals ---------------------------------------------------------------------------------------- */
 
@@ -114,14 +151,17 @@ static int reduced_not(const cp *c, int i)
     return end && (c[end] | 32) == 't' ? end + 1 : 0;
 }
 
-/* A word in front of n't: letters of which the last is no n. Its end is given, and *reach behind the t. */
+/* A word in front of n't: letters of which the last, soft hyphens apart, is no n. Its end is given, and
+ * *reach behind the t. */
 static int negated(const cp *c, int i, int *reach)
 {
     int n = i;
-    while (alpha(c[n])) n++;
+    while (alpha(c[n]) || c[n] == SOFT_HYPHEN) n++;
     n--;
     *reach = n > i ? reduced_not(c, n) : 0;
-    return *reach && (c[n - 1] | 32) != 'n' ? n : 0;
+    int last = n - 1;
+    while (last > i && c[last] == SOFT_HYPHEN) last--;
+    return *reach && alpha(c[last]) && (c[last] | 32) != 'n' ? n : 0;
 }
 
 /* O'Brien: a capital (or n) in front of two letters at least. I and Y are left to I'm and y'all. */
@@ -150,9 +190,9 @@ static int polynesian(const cp *c, const uint16_t *k, int i)
 static int known_with_apostrophe(const cp *c, int i, int *reach)
 {
     /* A ' in them stands for any apostrophe, a ` for any quotation mark, a * for ' alone. */
-    static const char *const words[] = {"'n'",   "'n",    "dunkin'", "somethin'", "ol'",   "'em",      "'cause",
-                                        "'till", "'til",  "c*mon",   "s*mores",   "ma`am", "o`clock",  "c'est",
-                                        "o'o",   "l'",    "d'",      "j'",        NULL};
+    static const char *const words[] = {"'n'",   "'n",   "dunkin'", "somethin'", "ol'",   "'em",     "'cause",
+                                        "'till", "'til", "c*mon",   "s*mores",   "ma`am", "o`clock", "c'est",
+                                        "o'o",   "l'",   "d'",      "j'",        NULL};
     int best = 0;
     for (const char *const *w = words; *w; w++) {
         int at = i;
@@ -269,17 +309,21 @@ static int ampersand(const cp *c, int i)
  * white space or . ? ! , */
 static int file_name(const cp *c, const uint16_t *k, int i)
 {
-    static const char *const endings[] = {"bat", "bmp",  "c",   "cgi", "class", "cpp", "dll", "doc",  "docx", "exe",
-                                          "gif", "gz",   "h",   "htm", "html",  "jar", "java", "jpeg", "jpg",  "mov",
-                                          "mp3", "pdf",  "php", "pl",  "png",   "ppt", "ps",  "py",   "sql",  "tar",
-                                          "txt", "wav",  "x",   "xml", "zip",   NULL};
+    static const char *const endings[] = {"bat", "bmp", "c",   "cgi", "class", "cpp",  "dll", "doc",  "docx",
+                                          "exe", "gif", "gz",  "h",   "htm",   "html", "jar", "java", "jpeg",
+                                          "jpg", "mov", "mp3", "pdf", "php",   "pl",   "png", "ppt",  "ps",
+                                          "py",  "sql", "tar", "txt", "wav",   "x",    "xml", "zip",  NULL};
     int end = 0;
-    for (int at = i; letter_or_digit(k[at]);) {
-        while (letter_or_digit(k[at])) at++;
+    for (int at = i;;) {
+        int run = at, next;
+        while ((next = k[run] & SU_PTB_DIGIT ? run + 1 : word_letter(c, k, run))) run = next;
+        if (run == at) break;
+        at = run;
         if (c[at] != '.') break;
         for (const char *const *e = endings; *e; e++) {
             int ending = literal(c, at + 1, *e);
-            if (ending && (space_or_newline(c[ending]) || among(c[ending], ".?!,")) && ending > end) end = ending;
+            if (ending && (space_or_newline(c[ending]) || among(c[ending], ".?!,")) && ending > end)
+                end = ending;
         }
         at++;
     }
@@ -291,40 +335,43 @@ static int file_name(const cp *c, const uint16_t *k, int i)
 /* May end a sentence: then the period is a token of its own once more. A capital in the list must be one in
  * the text; the rest may be in any case, but for y and e in front of the end of pty and pte. */
 static const char *const ending_abbreviations[] = {
-    "al",   "Az",   "co",   "ct",   "ga",   "jr",   "ky",   "La",   "md",   "mo",     "Pa",   "rd",   "rt",   "sq",
-    "sr",   "va",   "vt",   "ala",  "apr",  "Ark",  "aug",  "bhd",  "cos",  "dak",    "dec",  "Del",  "esq",  "est",
-    "etc",  "ext",  "feb",  "fla",  "fri",  "Ill",  "inc",  "ind",  "jan",  "jul",    "jun",  "kan",  "ltd",  "mar",
-    "mon",  "neb",  "nev",  "nov",  "oct",  "Ore",  "plc",  "pte",  "pty",  "sep",    "seq",  "sys",  "tel",  "Tex",
-    "thu",  "tue",  "wed",  "wis",  "wyo",  "ariz", "assn", "bldg", "blvd", "bros",   "colo", "conn", "corp", "intl",
-    "kans", "Mass", "mich", "minn", "Miss", "mont", "okla", "penn", "ppte", "ppty",   "ptes", "ptys", "sept", "tenn",
+    "al",   "Az",   "co",   "ct",   "ga",    "jr",    "ky",    "La",    "md",   "mo",   "Pa",   "rd",
+    "rt",   "sq",   "sr",   "va",   "vt",    "ala",   "apr",   "Ark",   "aug",  "bhd",  "cos",  "dak",
+    "dec",  "Del",  "esq",  "est",  "etc",   "ext",   "feb",   "fla",   "fri",  "Ill",  "inc",  "ind",
+    "jan",  "jul",  "jun",  "kan",  "ltd",   "mar",   "mon",   "neb",   "nev",  "nov",  "oct",  "Ore",
+    "plc",  "pte",  "pty",  "sep",  "seq",   "sys",   "tel",   "Tex",   "thu",  "tue",  "wed",  "wis",
+    "wyo",  "ariz", "assn", "bldg", "blvd",  "bros",  "colo",  "conn",  "corp", "intl", "kans", "Mass",
+    "mich", "minn", "Miss", "mont", "okla",  "penn",  "ppte",  "ppty",  "ptes", "ptys", "sept", "tenn",
     "tues", "univ", "Wash", "wisc", "calif", "pptes", "pptys", "thurs", "ed.d", "ph.d", NULL};
 
 /* Are followed by a name as a rule, and never end one. */
 static const char *const leading_abbreviations[] = {
-    "cf",   "dr",   "ft",   "lt",   "mr",   "ms",   "mt",   "ph",   "st",    "vs",    "wm",    "adj",   "adm",
-    "adv",  "ave",  "cie",  "col",  "cpl",  "det",  "drs",  "ens",  "gen",   "gov",   "hon",   "jos",   "maj",
-    "mfg",  "mme",  "mrs",  "mtg",  "pfc",  "pvt",  "rep",  "rev",  "sen",   "sfc",   "sgt",   "spc",   "ste",
-    "alex", "asst", "atty", "brig", "capt", "cmdr", "dept", "elec", "govs",  "insp",  "invt",  "mlle",  "msgr",
-    "natl", "pres", "prof", "reps", "sens", "supt", "assoc", "attys", "comdr", "lieut", "profs", "supts", "treas",
-    "messrs", NULL};
+    "cf",    "dr",    "ft",    "lt",    "mr",    "ms",     "mt",   "ph",   "st",   "vs",   "wm",    "adj",
+    "adm",   "adv",   "ave",   "cie",   "col",   "cpl",    "det",  "drs",  "ens",  "gen",  "gov",   "hon",
+    "jos",   "maj",   "mfg",   "mme",   "mrs",   "mtg",    "pfc",  "pvt",  "rep",  "rev",  "sen",   "sfc",
+    "sgt",   "spc",   "ste",   "alex",  "asst",  "atty",   "brig", "capt", "cmdr", "dept", "elec",  "govs",
+    "insp",  "invt",  "mlle",  "msgr",  "natl",  "pres",   "prof", "reps", "sens", "supt", "assoc", "attys",
+    "comdr", "lieut", "profs", "supts", "treas", "messrs", NULL};
 
 /* Only in front of a number. */
-static const char *const numbered_abbreviations[] = {"art", "ca", "fig", "figs", "no", "nos", "op", "pp", "prop", NULL};
+static const char *const numbered_abbreviations[] = {"art", "ca", "fig", "figs", "no",
+                                                     "nos", "op", "pp",  "prop", NULL};
 
 /* The end behind the period that follows one of the list, or 0. */
 static int abbreviation(const cp *c, int i, const char *const *list)
 {
     int n = 0;
     while (alpha(c[i + n])) n++;
-    if (n == 2 && c[i + 2] == '.' && (c[i + 3] | 32) == 'd') n = 4; /* Ph.D */
+    if (literal(c, i, "ph.d") || literal(c, i, "ed.d")) n = 4;
     if (n > 6 || n < 2 || c[i + n] != '.') return 0;
     for (; *list; list++) {
         const char *text = *list;
         int at = 0;
         for (; text[at] && at < n; at++) {
-            bool exact = upper((cp)text[at]) || (text[0] == 'p' && at >= 2 && (text[at] == 'y' || text[at] == 'e') &&
-                                                 text[at - 1] == 't');
-            if (exact ? c[i + at] != (cp)text[at] : (c[i + at] | 32) != (cp)text[at] && c[i + at] != (cp)text[at])
+            bool exact = upper((cp)text[at]) || (text[0] == 'p' && at >= 2 &&
+                                                 (text[at] == 'y' || text[at] == 'e') && text[at - 1] == 't');
+            if (exact ? c[i + at] != (cp)text[at]
+                      : (c[i + at] | 32) != (cp)text[at] && c[i + at] != (cp)text[at])
                 break;
         }
         if (at == n && !text[at]) return i + n + 1;
@@ -333,11 +380,11 @@ static int abbreviation(const cp *c, int i, const char *const *list)
 }
 
 static const char *const sentence_starters[] = {
-    "A",    "About", "According", "Additionally", "After", "An",    "As",    "At",   "But",   "Earlier", "He",
-    "Her",  "Here",  "However",   "If",           "In",    "It",    "Last",  "Many", "More",  "Now",     "Once",
-    "One",  "Other", "Our",       "She",          "Since", "So",    "Some",  "Such", "That",  "The",     "Their",
-    "Then", "There", "These",     "They",         "This",  "We",    "What",  "When", "While", "Yet",     "You",
-    NULL};
+    "A",    "About", "According", "Additionally", "After", "An",    "As",    "At",    "But",   "Earlier",
+    "He",   "Her",   "Here",      "However",      "If",    "In",    "It",    "Last",  "Many",  "More",
+    "Mr.",  "Ms.",   "Now",       "Once",         "One",   "Other", "Our",   "She",   "Since", "So",
+    "Some", "Such",  "That",      "The",          "Their", "Then",  "There", "These", "They",  "This",
+    "We",   "What",  "When",      "While",        "Yet",   "You",   NULL};
 
 static int tag(const cp *c, int i);
 
@@ -348,9 +395,12 @@ static int sentence_after_acronym(const cp *c, int i)
     int at = i;
     while (space_or_newline(c[at])) at++;
     if (at == i) return 0;
-    if (c[at] == '<') return tag(c, at);
+    if (c[at] == '<') {
+        int end = tag(c, at);
+        return end && space_or_newline(c[end]) ? end + 1 : 0;
+    }
     for (const char *const *w = sentence_starters; *w; w++) {
-        if (c[at] != (cp)**w) continue;
+        if (c[at] != (cp) * *w) continue;
         int end = literal(c, at + 1, *w + 1);
         if (end && space_or_newline(c[end])) return end + 1;
     }
@@ -425,7 +475,8 @@ static int date(const cp *c, const uint16_t *k, int i)
 static int superscript(const cp *c, int i)
 {
     int at = i + (c[i] == 0x207A || c[i] == 0x207B || c[i] == 0x208A || c[i] == 0x208B), end = at;
-    while (c[end] == 0x2070 || c[end] == 0xB9 || c[end] == 0xB2 || c[end] == 0xB3 || (c[end] >= 0x2074 && c[end] <= 0x2079))
+    while (c[end] == 0x2070 || c[end] == 0xB9 || c[end] == 0xB2 || c[end] == 0xB3 ||
+           (c[end] >= 0x2074 && c[end] <= 0x2079))
         end++;
     if (end > at) return end;
     while (c[end] >= 0x2080 && c[end] <= 0x2089) end++;
@@ -479,9 +530,8 @@ static int phone(const cp *c, int i)
         if (country == 1) continue;
         for (int kind = 0; kind < 2; kind++) {
             const char *separators = kind ? "." : " -";
-            int first = country ? group(c, at, country, separators) : at > i ? 0 : at;
+            int first = country ? group(c, at, country, separators) : at;
             for (int area = 2; (first || !country) && area <= 4; area++) {
-                if (!country && at > i) break;
                 int next = group(c, first, area, separators);
                 if (!next) continue;
                 end = phone_tail(c, next, separators, !kind);
@@ -499,6 +549,12 @@ static bool blank_in_address(cp c)
     return c == SU_PTB_END || c == ' ' || c == '\t' || c == '\n' || c == '\f' || c == '\r';
 }
 
+/* Java counts it as two characters, of which a pattern may ask for two. */
+static bool astral(cp c)
+{
+    return c > 0xFFFF && c != SU_PTB_END;
+}
+
 /* http://... */
 static int url(const cp *c, int i)
 {
@@ -508,7 +564,7 @@ static int url(const cp *c, int i)
     if (!at) return 0;
     int run = at, end = 0;
     for (; !blank_in_address(c[run]) && !among(c[run], "\"<>|(){}"); run++)
-        if (run > at && !among(c[run], ".!?,-")) end = run + 1;
+        if ((run > at || astral(c[run])) && !among(c[run], ".!?,-")) end = run + 1;
     return end;
 }
 
@@ -517,7 +573,7 @@ static int url_path(const cp *c, int i)
     if (c[i] != '/') return i;
     int end = i;
     for (int run = i + 1; !blank_in_address(c[run]) && !among(c[run], "\"<>|()"); run++)
-        if (run > i + 1 && !among(c[run], ".!?{},-")) end = run + 1;
+        if ((run > i + 1 || astral(c[run])) && !among(c[run], ".!?{},-")) end = run + 1;
     return end;
 }
 
@@ -549,7 +605,9 @@ static int site(const cp *c, int i)
     int best = 0;
     for (int at = i;;) {
         int run = at;
-        while (!blank_in_address(c[run]) && !among(c[run], "\"`'<>|.!?(){}$") && !(c[run] >= ',' && c[run] <= '_')) run++;
+        while (!blank_in_address(c[run]) && !among(c[run], "\"`'<>|.!?(){}$") &&
+               !(c[run] >= ',' && c[run] <= '_'))
+            run++;
         if (run == at || c[run] != '.') return best;
         at = run + 1;
         int domain = one_of(c, at, domains);
@@ -610,7 +668,8 @@ static int topic(const cp *c, const uint16_t *k, int i)
 {
     if (c[i] != '#') return 0;
     int end = i + 1;
-    for (int next; (next = word_letter(c, k, end)); end = next) {}
+    for (int next; (next = word_letter(c, k, end)); end = next) {
+    }
     return end > i + 1 ? end : 0;
 }
 
@@ -660,7 +719,8 @@ static int tag(const cp *c, int i)
 /* &#176; and newswire's &UR; */
 static int entity(const cp *c, int i)
 {
-    static const char *const names[] = {"ht;", "tl;", "ur;", "lr;", "qc;", "ql;", "qr;", "odq;", "cdq;", NULL};
+    static const char *const names[] = {"ht;", "tl;", "ur;",  "lr;",  "qc;",
+                                        "ql;", "qr;", "odq;", "cdq;", NULL};
     if (c[i + 1] != '#') return one_of(c, i + 1, names);
     int end = i + 2;
     while (digit09(c[end])) end++;
@@ -677,8 +737,7 @@ static int smiley(const cp *c, int i)
     for (int nose = 1; nose >= 0; nose--) {
         if (nose && !among(c[at + 1], "-o*'")) continue;
         int end = at + 1 + nose;
-        if (among(c[end], "()DPdpO\\{@|[]") && c[end + 1] != SU_PTB_END && !alnum(c[end + 1]))
-            return end + 1;
+        if (among(c[end], "()DPdpO\\{@|[]") && c[end + 1] != SU_PTB_END && !alnum(c[end + 1])) return end + 1;
     }
     return 0;
 }
@@ -693,7 +752,8 @@ static int asian_face(const cp *c, int i)
         int at = i + 2 + (c[i + 2] == '_' || c[i + 2] == '.');
         if (among(c[at], eyes) && c[at + 1] == ')') return at + 2;
     }
-    if (among(c[i + 1], "^x=~<>'") && c[i + 2] == '-' && among(c[i + 3], "^x=~<>'`") && c[i + 4] == ')') return i + 5;
+    if (among(c[i + 1], "^x=~<>'") && c[i + 2] == '-' && among(c[i + 3], "^x=~<>'`") && c[i + 4] == ')')
+        return i + 5;
     return 0;
 }
 
@@ -711,14 +771,17 @@ static int ellipsis(const cp *c, int i)
     int end = i, n = 0;
     while (c[end] == '.' && n < 5) end++, n++;
     int close = n >= 3 ? end : 0;
-    for (end = i, n = 1; n < 5 && (c[end + 1] == ' ' || c[end + 1] == NO_BREAK_SPACE) && c[end + 2] == '.'; n++) end += 2;
+    for (end = i, n = 1; n < 5 && (c[end + 1] == ' ' || c[end + 1] == NO_BREAK_SPACE) && c[end + 2] == '.';
+         n++)
+        end += 2;
     int spaced = n >= 3 ? end + 1 : 0;
     return spaced > close ? spaced : close;
 }
 
 static bool curly_quote(cp c)
 {
-    return (c >= 0x91 && c <= 0x94) || (c >= 0x2018 && c <= 0x201F) || c == 0xAB || c == 0xBB || c == 0x2039 || c == 0x203A;
+    return (c >= 0x91 && c <= 0x94) || (c >= 0x2018 && c <= 0x201F) || c == 0xAB || c == 0xBB ||
+           c == 0x2039 || c == 0x203A;
 }
 
 /* Which of two quotation marks a straight one is: an opening one stands in front of a word. */
@@ -751,7 +814,7 @@ static void match_word(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
     static const char *const split3[] = {"gonna", "gotta", "lemme", "gimme", "wanna", NULL};
     int end, reach;
     end = literal(c, i, "cannot");
-    offer(t, end, end, SU_PTB_TEXT, "can not");
+    offer(t, end ? end - 3 : 0, end, SU_PTB_WORD, NULL);
     end = one_of(c, i, split3);
     offer(t, end ? end - 2 : 0, end, SU_PTB_WORD, NULL);
 
@@ -774,6 +837,9 @@ static void match_word(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
     end = url(c, i);
     offer(t, end, end, SU_PTB_RAW, NULL);
     end = www(c, i);
+    offer(t, end, end, SU_PTB_RAW, NULL);
+
+    end = mail(c, i);
     offer(t, end, end, SU_PTB_RAW, NULL);
 
     int dotted = acronym(c, i);
@@ -806,6 +872,7 @@ static void match_word(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
     }
     end = ampersand(c, i);
     offer(t, end, end, SU_PTB_QUOTED, NULL);
+    offer(t, end && inside_sentence(c, end) ? end + 1 : 0, end + 2, SU_PTB_QUOTED, NULL);
     if (among(c[i], "cCfF") && c[i + 1] == '#') offer(t, i + 2, i + 2, SU_PTB_RAW, NULL);
     if (among(c[i], "cC") && c[i + 1] == '+' && c[i + 2] == '+') offer(t, i + 3, i + 3, SU_PTB_RAW, NULL);
 }
@@ -830,14 +897,19 @@ static void match_mixed(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
     offer(t, end && inside_sentence(c, end) ? end + 1 : 0, end + 2, SU_PTB_RAW, NULL);
     end = slashed(c, i);
     offer(t, end, end, SU_PTB_RAW, NULL);
-    end = file_name(c, k, i);
-    offer(t, end, end + 1, SU_PTB_RAW, NULL);
     end = hyphenated_number(c, i);
     offer(t, end, end, SU_PTB_WORD, NULL);
+    offer(t, end && inside_sentence(c, end) ? end + 1 : 0, end + 2, SU_PTB_WORD, NULL);
     end = mail(c, i);
     offer(t, end, end, SU_PTB_RAW, NULL);
     end = asian_face(c, i);
     offer(t, end, end, SU_PTB_SPACED, NULL);
+}
+
+/* White space that leaves "'n" a word of its own; other white space makes it ` and n. */
+static bool blank_behind_quote(cp c)
+{
+    return c == SU_PTB_END || among(c, " \t\r\n") || c == NO_BREAK_SPACE;
 }
 
 static void match_apostrophe(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
@@ -852,12 +924,12 @@ static void match_apostrophe(const cp *c, const uint16_t *k, int i, su_ptb_token
     end = known_with_apostrophe(c, i, &reach);
     offer(t, end, reach, SU_PTB_RAW, NULL);
     if (c[i] == '\'' && c[i + 1] == '\'') offer(t, i + 2, i + 2, SU_PTB_TEXT, "''");
-    if (c[i] == '\'' && alpha(c[i + 1]) && c[i + 2] != SU_PTB_END && !space_or_newline(c[i + 2]))
+    if (c[i] == '\'' && alpha(c[i + 1]) && !blank_behind_quote(c[i + 2]))
         offer(t, i + 1, i + 3, SU_PTB_TEXT, "`");
     offer(t, verb, verb, SU_PTB_QUOTED, NULL);
-    if (c[i] == '\'' && digit09(c[i + 1]) && digit09(c[i + 2]) && space_or_newline(c[i + 3]))
-        offer(t, i + 3, i + 4, SU_PTB_RAW, NULL);
     end = apostrophe(c, i);
+    if (digit09(c[end]) && digit09(c[end + 1]) && space_or_newline(c[end + 2])) /* '90 */
+        offer(t, end + 2, end + 3, SU_PTB_RAW, NULL);
     offer(t, end, end, SU_PTB_TEXT, "'");
     (void)k;
 }
@@ -867,14 +939,15 @@ static void match_punctuation(const cp *c, const uint16_t *k, int i, su_ptb_toke
     static const struct {
         cp c;
         const char *text;
-    } single[] = {{'(', "-lrb-"}, {')', "-rrb-"},  {'[', "-lsb-"},  {']', "-rsb-"},  {'{', "-lcb-"},  {'}', "-rcb-"},
-                  {0xA2, "cents"}, {0xA3, "#"},    {0x80, "$"},     {0xA4, "$"},     {0x20A0, "$"},   {0x20AC, "$"},
-                  {0xBC, "1/4"},  {0xBD, "1/2"},   {0xBE, "3/4"},   {0x2153, "1/3"}, {0x2154, "2/3"}, {0x2026, "..."}};
+    } single[] = {{'(', "-lrb-"},  {')', "-rrb-"},  {'[', "-lsb-"}, {']', "-rsb-"}, {'{', "-lcb-"},
+                  {'}', "-rcb-"},  {0xA2, "cents"}, {0xA3, "#"},    {0x80, "$"},    {0xA4, "$"},
+                  {0x20A0, "$"},   {0x20AC, "$"},   {0xBC, "1/4"},  {0xBD, "1/2"},  {0xBE, "3/4"},
+                  {0x2153, "1/3"}, {0x2154, "2/3"}, {0x2026, "..."}};
     for (size_t n = 0; n < sizeof single / sizeof *single; n++)
         if (c[i] == single[n].c) offer(t, i + 1, i + 1, SU_PTB_TEXT, single[n].text);
     if (dash(c[i])) offer(t, i + 1, i + 1, SU_PTB_TEXT, "--");
     if (curly_quote(c[i])) {
-        int end = i + 1 + curly_quote(c[i + 1]);
+        int end = i + 1 + (curly_quote(c[i + 1]) || c[i + 1] == '`');
         offer(t, end, end, SU_PTB_QUOTED, NULL);
     }
     int end = superscript(c, i);
@@ -886,7 +959,7 @@ static void match_entity(const cp *c, int i, su_ptb_token *t)
 {
     static const struct {
         const char *name, *text;
-    } names[] = {{"&amp;", "&"},    {"&lt;", "<"},     {"&gt;", ">"},   {"&mdash;", "--"},
+    } names[] = {{"&amp;", "&"},    {"&lt;", "<"},  {"&gt;", ">"},   {"&mdash;", "--"},
                  {"&ndash;", "--"}, {"&md;", "--"}, {"&nbsp;", NULL}};
     int end = mail(c, i);
     offer(t, end, end, SU_PTB_RAW, NULL);
@@ -911,8 +984,8 @@ static void match_ascii(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
         offer(t, i + 1, i + 1, SU_PTB_TEXT, "''");
         break;
     case '`':
-        end = i + 1 + (c[i + 1] == '`');
-        offer(t, end, end, SU_PTB_RAW, NULL);
+        end = i + 1 + (c[i + 1] == '`' || curly_quote(c[i + 1]));
+        offer(t, end, end, SU_PTB_QUOTED, NULL);
         break;
     case '&':
         match_entity(c, i, t);
@@ -936,6 +1009,10 @@ static void match_ascii(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
         end = run_of(c, i, "#");
         offer(t, end, end, SU_PTB_RAW, NULL);
         break;
+    case '\\':
+        for (end = i; end < i + 6 && c[end] == '\\' && c[end + 1] == '*';) end += 2;
+        offer(t, end > i ? end : 0, end, SU_PTB_RAW, NULL);
+        break;
     case '*':
         end = run_of(c, i, "*");
         offer(t, end, end, SU_PTB_RAW, NULL);
@@ -953,7 +1030,7 @@ static void match_ascii(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
     case '<':
     case '>':
         end = tag(c, i);
-        offer(t, end, end, SU_PTB_SPACED, NULL);
+        offer(t, end, end, SU_PTB_TAG, NULL);
         end = c[i] == '<' ? mail(c, i) : 0;
         offer(t, end, end, SU_PTB_RAW, NULL);
         end = i + 1 + (c[i + 1] == c[i]);
@@ -976,6 +1053,13 @@ static int dollar(const cp *c, int i)
     return c[end] == '$' ? end + 1 : 0;
 }
 
+int su_ptb_blank(const uint32_t *c, int i)
+{
+    int end = i, address = site(c, i);
+    while (space(c[end])) end++;
+    return address > end ? i : end;
+}
+
 su_ptb_token su_ptb_match(const uint32_t *c, const uint16_t *k, int i)
 {
     su_ptb_token t = {i + 1, i + 1, i, SU_PTB_NONE, NULL};
@@ -983,6 +1067,10 @@ su_ptb_token su_ptb_match(const uint32_t *c, const uint16_t *k, int i)
     if (apostrophe(c, i)) match_apostrophe(c, k, i, &t);
     if (k[i] & SU_PTB_DIGIT || among(c[i], "-+.:,(") || c[i] == 0x66B || c[i] == 0x66C || c[i] == SOFT_HYPHEN)
         match_number(c, k, i, &t);
+    if (word_char(k[i], c[i]) || k[i] & SU_PTB_DIGIT || c[i] == '&') {
+        int end = file_name(c, k, i);
+        offer(&t, end, end + 1, SU_PTB_RAW, NULL);
+    }
     if (letter_or_digit(k[i])) match_mixed(c, k, i, &t);
     if (upper(c[i]) || c[i] == '$') {
         int end = dollar(c, i);

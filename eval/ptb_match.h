@@ -8,18 +8,18 @@
 /* What a code point is, measured one by one (eval/make_ptb_classes.py). A code's upper bits are the index of
  * the distance to its lower case. */
 enum {
-    SU_PTB_LETTER = 1,  /* of a word */
-    SU_PTB_MARK = 2,    /* of a word too, but not of hyphenated and mixed ones */
-    SU_PTB_DIGIT = 4,   /* decimal digit of any script */
-    SU_PTB_SYMBOL = 8,  /* a token of its own */
-    SU_PTB_UPPER = 16,  /* an upper-case letter */
-    SU_PTB_FLAGS = 31,  /* none of them: white space, or dropped */
+    SU_PTB_LETTER = 1, /* of a word */
+    SU_PTB_MARK = 2,   /* of a word too, but not of hyphenated and mixed ones */
+    SU_PTB_DIGIT = 4,  /* decimal digit of any script */
+    SU_PTB_SYMBOL = 8, /* a token of its own */
+    SU_PTB_UPPER = 16, /* an upper-case letter */
+    SU_PTB_FLAGS = 31, /* none of them: white space, or dropped */
     SU_PTB_LOWER_SHIFT = 5,
     SU_PTB_PAGE = 64,
 };
 
-extern const uint8_t su_ptb_page[];   /* [0x10000 / SU_PTB_PAGE] */
-extern const uint16_t su_ptb_code[];  /* [pages][SU_PTB_PAGE] */
+extern const uint8_t su_ptb_page[];  /* [0x10000 / SU_PTB_PAGE] */
+extern const uint16_t su_ptb_code[]; /* [pages][SU_PTB_PAGE] */
 extern const int32_t su_ptb_delta[];
 
 static inline unsigned su_ptb_class(uint32_t c)
@@ -35,6 +35,7 @@ typedef enum {
     SU_PTB_WORD,   /* lower case, without soft hyphens ("-" when nothing is left) */
     SU_PTB_RAW,    /* lower case */
     SU_PTB_SPACED, /* lower case, spaces as U+00A0, ( and ) as -lrb- and -rrb- */
+    SU_PTB_TAG,    /* lower case, spaces as U+00A0 */
     SU_PTB_QUOTED, /* lower case, every kind of quotation mark as ` or ', "&amp;" as & */
     SU_PTB_TEXT,   /* `text` stands for it */
 } su_ptb_kind;
@@ -47,10 +48,13 @@ typedef struct {
     const char *text;
 } su_ptb_token;
 
-/* The token at c[i], which is no white space. c ends with SU_PTB_END; k[j] is su_ptb_class(c[j]). */
+/* Behind the white space at c[i]; i itself when there is none, or when it begins an address: of all white
+ * space only that of ASCII separates addresses. */
+int su_ptb_blank(const uint32_t *c, int i);
+
+/* The token at c[i], where su_ptb_blank is i. c ends with SU_PTB_END; k[j] is su_ptb_class(c[j]). */
 su_ptb_token su_ptb_match(const uint32_t *c, const uint16_t *k, int i);
 
-bool su_ptb_is_space(uint32_t c);   /* inside a line */
 bool su_ptb_is_newline(uint32_t c);
 
 #endif

@@ -38,13 +38,20 @@ static void make_lines(void *context, int64_t task, int worker)
     making *m = context;
     su_buffer *b = &m->out->store->lines[task];
     int64_t first = task * TASK, last = first + TASK < m->count ? first + TASK : m->count;
-    su_status status = SU_OK;
+    su_ptb *ptb = m->tokenizer == SU_TOKENIZER_PTB ? su_ptb_new() : NULL;
+    su_status status = m->tokenizer == SU_TOKENIZER_PTB && !ptb ? SU_ENOMEM : SU_OK;
     for (int64_t i = first; !status && i < last; i++) {
+        const char *text = m->text[i], *next = "";
+        for (int64_t n = i + 1; next && !*next; n++) next = n < m->count ? m->text[n] : NULL;
         m->out->sentence[i].words = (int32_t)b->length; /* where the line starts, for now */
-        status = m->tokenizer == SU_TOKENIZER_PTB ? su_ptb_line(m->text[i], strlen(m->text[i]), b, NULL)
-                                                  : su_buffer_add(b, m->text[i], strlen(m->text[i]), NULL);
+        if (text && ptb)
+            status =
+                su_ptb_line(ptb, text, strlen(text), next, next ? strlen(next) : 0, SU_PTB_CAPTION, b, NULL);
+        else if (text)
+            status = su_buffer_add(b, text, strlen(text), NULL);
         if (!status) status = su_buffer_add(b, "", 1, NULL);
     }
+    su_ptb_free(ptb);
     if (status) m->failed = (int)status;
 }
 

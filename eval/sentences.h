@@ -28,8 +28,9 @@ typedef struct {
     struct su_sentence_store *store;
 } su_sentences;
 
-/* text: [count], not kept. Tokenised by all threads of the pool, numbered in order: the numbers do not depend
- * on the threads. SU_ENOMEM, SU_ELIMIT. */
+/* text: [count], not kept; a NULL ends a file of captions and makes an empty sentence. The tokens of a
+ * caption may depend on the one that follows it in its file (eval/ptb.h). Tokenised by all threads of the
+ * pool, numbered in order: the numbers do not depend on the threads. SU_ENOMEM, SU_ELIMIT. */
 su_status su_sentences_make(const char *const *text, int64_t count, su_caption_tokenizer tokenizer,
                             su_pool *pool, su_sentences *sentences, su_error *err);
 void su_sentences_free(su_sentences *sentences);
