@@ -11,14 +11,19 @@
 
 enum { FLAWS_SHOWN = 10 };
 
-static const char *hypotheses_path, *references_path, *corpus_path, *items_path, *tokenizer_name = "ptb";
-static int64_t threads;
+static const char *hypotheses_path, *references_path, *other_path, *corpus_path, *items_path,
+    *tokenizer_name = "ptb";
+static int64_t draws = 1000, seed, threads;
 
 static const su_option options_table[] = {
     {"hypotheses", SU_OPT_STRING, &hypotheses_path, 0, 0, "H",
      "captions to score: JSON Lines {\"id\":\"7\",\"caption\":\"...\"} or COCO results", NULL},
     {"references", SU_OPT_STRING, &references_path, 0, 0, "R",
      "what they should say: JSON Lines {\"id\":\"7\",\"captions\":[\"...\",...]} or\nCOCO annotations", NULL},
+    {"against", SU_OPT_STRING, &other_path, 0, 0, "OTHER",
+     "captions of another system for the same ids: differences with intervals, and a\n"
+     "paired test (approximate randomisation) for each figure",
+     NULL},
     {"tokenizer", SU_OPT_STRING, &tokenizer_name, 0, 0, "ptb|whitespace",
      "ptb: lower case, Penn Treebank tokens, punctuation dropped, as pycocoevalcap\n"
      "does; whitespace: the captions are tokenised already",
@@ -28,6 +33,9 @@ static const su_option options_table[] = {
      "those being scored: an item's score then does not depend on the others",
      NULL},
     {"items", SU_OPT_STRING, &items_path, 0, 0, "FILE", "also every item's scores, one JSON line each", NULL},
+    {"draws", SU_OPT_INT, &draws, 0, 100000, "N",
+     "bootstrap draws for the intervals, and trials of the paired test; 0: neither", NULL},
+    {"seed", SU_OPT_INT, &seed, 0, 9e15, "N", "of both", NULL},
     {"threads", SU_OPT_INT, &threads, 0, 1024, "N", "0: all cores", NULL},
     {0},
 };
@@ -47,10 +55,13 @@ static const su_command command = {
 };
 
 typedef struct {
-    su_captions hypotheses, references, corpus;
+    su_captions hypotheses, references, other, corpus;
     su_caption_match match;
     su_sentences sentences;
-    su_caption_figures *items, whole;
+    su_caption_counts *counts, *other_counts;
+    su_caption_figures *items, whole, other_whole;
+    su_caption_interval interval, other_interval;
+    su_caption_comparison comparison;
     su_caption_tokenizer tokenizer;
     su_pool *pool;
 } evaluation;
@@ -90,16 +101,18 @@ static su_status read_files(evaluation *e, su_error *err)
 {
     su_status status = su_captions_read(hypotheses_path, SU_CAPTION_HYPOTHESES, &e->hypotheses, err);
     if (!status) status = su_captions_read(references_path, SU_CAPTION_REFERENCES, &e->references, err);
+    if (!status && other_path) status = su_captions_read(other_path, SU_CAPTION_HYPOTHESES, &e->other, err);
     if (!status && corpus_path)
         status = su_captions_read(corpus_path, SU_CAPTION_REFERENCES, &e->corpus, err);
     if (!status && corpus_path && !e->corpus.count)
         status = su_fail(err, SU_EFORMAT, "%s: holds no usable captions", corpus_path);
     if (!status)
-        status = su_caption_match_make(&e->hypotheses, &e->references, NULL, corpus_path ? &e->corpus : NULL,
-                                       &e->match, err);
+        status = su_caption_match_make(&e->hypotheses, &e->references, other_path ? &e->other : NULL,
+                                       corpus_path ? &e->corpus : NULL, &e->match, err);
     if (status == SU_EMISMATCH || !status) {
         warn_of_flaws(hypotheses_path, &e->hypotheses);
         warn_of_flaws(references_path, &e->references);
+        if (other_path) warn_of_flaws(other_path, &e->other);
         if (corpus_path) warn_of_flaws(corpus_path, &e->corpus);
     }
     return status;
@@ -118,42 +131,101 @@ static json_t *file_json(const char *path, const su_captions *c, su_error *err)
     return file;
 }
 
+/* Adds the file under its role; nothing without a path. False after a failure. */
+static bool add_file(json_t *files, const char *role, const char *path, const su_captions *c, su_error *err)
+{
+    if (!path) return true;
+    json_t *file = file_json(path, c, err);
+    return file && !json_object_set_new(files, role, file);
+}
+
 static json_t *receipt_json(const evaluation *e, const char *line, su_error *err)
 {
-    json_t *h = file_json(hypotheses_path, &e->hypotheses, err);
-    json_t *r = h ? file_json(references_path, &e->references, err) : NULL;
-    json_t *df = json_null();
-    if (r && corpus_path) df = file_json(corpus_path, &e->corpus, err);
-    if (!r || !df) {
-        json_decref(h);
-        json_decref(r);
+    json_t *files = json_object();
+    if (!add_file(files, "hypotheses", hypotheses_path, &e->hypotheses, err) ||
+        !add_file(files, "references", references_path, &e->references, err) ||
+        !add_file(files, "against", other_path, &e->other, err) ||
+        !add_file(files, "document_frequency", corpus_path, &e->corpus, err)) {
+        json_decref(files);
         return NULL;
     }
-    if (!corpus_path) df = json_string("the references that were scored");
-    json_t *receipt = json_pack("{s:{s:o, s:o}, s:s, s:o, s:I, s:s, s:s}", "files", "hypotheses", h,
-                                "references", r, "tokenizer", tokenizer_name, "document_frequency", df,
+    json_t *resampling =
+        draws ? json_pack("{s:s, s:f, s:I, s:I}", "method",
+                          "percentile bootstrap over items; paired test: approximate randomisation, "
+                          "two-sided, p = (1 "
+                          "+ extreme trials) / (1 + trials), not corrected for several figures",
+                          "level", 0.95, "draws", (json_int_t)draws, "seed", (json_int_t)seed)
+              : json_null();
+    json_t *receipt = json_pack("{s:o, s:s, s:s, s:I, s:o, s:s, s:s}", "files", files, "tokenizer",
+                                tokenizer_name, "document_frequency",
+                                corpus_path ? "files.document_frequency" : "the references that were scored",
                                 "documents", (json_int_t)(corpus_path ? e->match.documents : e->match.pairs),
-                                "command", line, "version", SUTURE_VERSION);
+                                "interval", resampling, "command", line, "version", SUTURE_VERSION);
     if (!receipt) su_fail(err, SU_ENOMEM, "no memory for the receipt");
     return receipt;
+}
+
+static json_t *document_json(const evaluation *e)
+{
+    json_t *document = su_report_caption_json(&e->whole, e->match.pairs);
+    bool ok = document && (!draws || su_report_caption_intervals(document, &e->interval));
+    if (ok && other_path)
+        ok = su_report_caption_against(document, &e->other_whole, draws ? &e->other_interval : NULL,
+                                       draws ? &e->comparison : NULL);
+    ok = ok && su_report_caption_flaws(document, "hypotheses", &e->hypotheses) &&
+         su_report_caption_flaws(document, "references", &e->references) &&
+         su_report_caption_flaws(document, "against", &e->other) &&
+         su_report_caption_flaws(document, "document_frequency", &e->corpus);
+    if (ok) return document;
+    json_decref(document);
+    return NULL;
 }
 
 static su_status report(const evaluation *e, int argc, char **argv, su_error *err)
 {
     char *line = su_command_line("eval caption", argc, argv);
-    json_t *document = su_report_caption_json(&e->whole, e->match.pairs);
-    json_t *receipt = line ? receipt_json(e, line, err) : NULL;
+    json_t *document = document_json(e), *receipt = line && document ? receipt_json(e, line, err) : NULL;
     su_status status = SU_OK;
-    if (line && !receipt) status = err->code;
-    bool ok = document && receipt && !json_object_set_new(document, "receipt", receipt) &&
-              su_report_caption_flaws(document, "hypotheses", &e->hypotheses) &&
-              su_report_caption_flaws(document, "references", &e->references) &&
-              (!corpus_path || su_report_caption_flaws(document, "document_frequency", &e->corpus));
-    if (!status && !ok) status = su_fail(err, SU_ENOMEM, "no memory for the report");
+    if (line && document && !receipt)
+        status = err->code;
+    else if (!receipt || json_object_set_new(document, "receipt", receipt))
+        status = su_fail(err, SU_ENOMEM, "no memory for the report");
     if (!status && items_path) status = su_report_caption_items(items_path, &e->match, e->items, err);
     if (su_cli_report(document, &status, err)) su_report_caption_print(stdout, document);
     json_decref(document);
     su_free(line);
+    return status;
+}
+
+static su_status resample(evaluation *e, su_error *err)
+{
+    int64_t n = e->match.pairs;
+    int32_t times = (int32_t)draws;
+    su_status status = su_caption_bootstrap(e->counts, n, times, (uint64_t)seed, e->pool, &e->interval, err);
+    if (!status && other_path)
+        status =
+            su_caption_bootstrap(e->other_counts, n, times, (uint64_t)seed, e->pool, &e->other_interval, err);
+    if (!status && other_path)
+        status = su_caption_compare(e->counts, e->other_counts, n, times, (uint64_t)seed, e->pool,
+                                    &e->comparison, err);
+    return status;
+}
+
+static su_status score(evaluation *e, su_error *err)
+{
+    const su_caption_match *m = &e->match;
+    e->items = su_calloc((size_t)m->pairs, sizeof *e->items);
+    e->counts = su_calloc((size_t)m->pairs, sizeof *e->counts);
+    e->other_counts = su_calloc((size_t)m->pairs, sizeof *e->other_counts);
+    if (!e->items || !e->counts || !e->other_counts)
+        return su_fail(err, SU_ENOMEM, "no memory for the scores");
+    su_status status = su_sentences_make(m->text, m->texts, e->tokenizer, e->pool, &e->sentences, err);
+    if (!status)
+        status = su_caption_score(&e->sentences, m->pair, m->pairs, m->corpus, m->documents, e->pool,
+                                  e->counts, e->items, &e->whole, err);
+    if (!status && other_path)
+        status = su_caption_score(&e->sentences, m->other, m->pairs, m->corpus, m->documents, e->pool,
+                                  e->other_counts, NULL, &e->other_whole, err);
     return status;
 }
 
@@ -162,15 +234,10 @@ static su_status evaluate(evaluation *e, int argc, char **argv, su_error *err)
     su_status status = check_options(e, err);
     if (!status) status = read_files(e, err);
     if (!status) status = su_pool_new((int)threads, &e->pool, err);
-    const su_caption_match *m = &e->match;
-    if (!status) status = su_sentences_make(m->text, m->texts, e->tokenizer, e->pool, &e->sentences, err);
-    if (!status && !(e->items = su_calloc((size_t)m->pairs, sizeof *e->items)))
-        status = su_fail(err, SU_ENOMEM, "no memory for the scores");
-    if (!status)
-        status = su_caption_score(&e->sentences, m->pair, m->pairs, m->corpus, m->documents, e->pool, NULL,
-                                  e->items, &e->whole, err);
+    if (!status) status = score(e, err);
+    if (!status && draws) status = resample(e, err);
     if (status) return status;
-    if (!corpus_path && m->pairs == 1)
+    if (!corpus_path && e->match.pairs == 1)
         su_log(SU_LOG_WARN,
                "CIDEr of one item is 0: every n-gram of its references is in all documents. Name a "
                "corpus with --document-frequency FILE");
@@ -186,10 +253,13 @@ int su_cmd_eval_caption(int argc, char **argv)
     su_error err = {0};
     su_status status = evaluate(&e, argc, argv, &err);
     su_free(e.items);
+    su_free(e.counts);
+    su_free(e.other_counts);
     su_sentences_free(&e.sentences);
     su_caption_match_free(&e.match);
     su_captions_free(&e.hypotheses);
     su_captions_free(&e.references);
+    su_captions_free(&e.other);
     su_captions_free(&e.corpus);
     su_pool_free(e.pool);
     return status ? su_cli_fail(&command, &err) : SU_EXIT_OK;

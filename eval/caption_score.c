@@ -332,7 +332,7 @@ void su_caption_whole(const su_caption_sums *sums, double n, su_caption_figures 
     figures->cider_original = sums->cider_original / n;
 }
 
-static void add_counts(su_caption_sums *sums, const su_caption_counts *c)
+void su_caption_add(su_caption_sums *sums, const su_caption_counts *c)
 {
     for (int k = 0; k < SU_NGRAMS; k++) {
         sums->correct[k] += c->correct[k];
@@ -393,8 +393,8 @@ su_status su_caption_score(const su_sentences *sentences, const su_caption_pair 
     su_caption_sums all = {0};
     for (int64_t i = 0; !status && i < pairs; i++) {
         su_caption_sums one = {0};
-        add_counts(&one, &s.counts[i]);
-        add_counts(&all, &s.counts[i]);
+        su_caption_add(&one, &s.counts[i]);
+        su_caption_add(&all, &s.counts[i]);
         if (items) su_caption_whole(&one, 1, &items[i]);
     }
     if (!status && whole) su_caption_whole(&all, (double)pairs, whole);

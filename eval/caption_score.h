@@ -43,6 +43,7 @@ su_status su_caption_score(const su_sentences *sentences, const su_caption_pair 
 typedef struct {
     double correct[SU_NGRAMS], guess[SU_NGRAMS], length, reference_length, rouge_l, cider, cider_original;
 } su_caption_sums;
+void su_caption_add(su_caption_sums *sums, const su_caption_counts *counts);
 void su_caption_whole(const su_caption_sums *sums, double n, su_caption_figures *figures);
 
 #endif

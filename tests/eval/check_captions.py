@@ -15,6 +15,8 @@ import sys
 import tempfile
 import unittest
 
+import numpy
+
 SUTURE = os.path.abspath(sys.argv[1])
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHARED = os.environ.get("SUTURE_SHARED") or os.path.join(ROOT, "../shared")
@@ -56,6 +58,57 @@ def cider(hypotheses, references, corpus, clipped):
                 total += (dot / size if size else dot) * (math.exp(-delta * delta / 72) if clipped else 1)
         out.append(10 * total / 4 / len(refs))
     return out
+
+
+# --- resampling, with the same random numbers in NumPy ---------------------------------------------------------------
+
+def philox(seed, step, name, blocks):
+    """[blocks, 4]: Philox4x32-10 as base/rng.c keys it."""
+    layer = 2166136261
+    for c in name.encode():
+        layer = (layer ^ c) * 16777619 & 0xFFFFFFFF
+    mask = numpy.uint64(0xFFFFFFFF)
+    shift = numpy.uint64(32)
+    counter = numpy.arange(blocks, dtype=numpy.uint64)
+    x = [counter & mask, counter >> shift, numpy.full(blocks, step, numpy.uint64), numpy.full(blocks, layer, numpy.uint64)]
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    for _ in range(10):
+        a, b = x[0] * numpy.uint64(0xD2511F53), x[2] * numpy.uint64(0xCD9E8D57)
+        x = [(b >> shift) ^ x[1] ^ numpy.uint64(k0), b & mask, (a >> shift) ^ x[3] ^ numpy.uint64(k1), a & mask]
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return numpy.stack(x, 1)
+
+
+def counts(hypotheses, references):
+    """[items, 10]: correct and possible n-grams, length, closest length, from which BLEU is made."""
+    rows = []
+    for h, refs in zip(hypotheses, references):
+        row, n = [], len(h.split())
+        for k in (1, 2, 3, 4):
+            best = collections.Counter()
+            for r in refs:
+                best |= grams(r, k)
+            row.append(sum((grams(h, k) & best).values()))
+        row += [max(0, n - k + 1) for k in (1, 2, 3, 4)]
+        rows.append(row + [n, min((abs(len(r.split()) - n), len(r.split())) for r in refs)[1]])
+    return numpy.array(rows, float)
+
+
+def figures(rows):
+    """[draws, 6] of [draws, items or sums, 10 + 2]: BLEU-1..4, ROUGE-L, CIDEr."""
+    s = rows.sum(1)
+    product = numpy.cumprod((s[:, :4] + 1e-15) / (s[:, 4:8] + 1e-9), 1)
+    ratio = (s[:, 8] + 1e-15) / (s[:, 9] + 1e-9)
+    penalty = numpy.where(ratio < 1, numpy.exp(1 - 1 / ratio), 1)
+    return numpy.concatenate([product ** (1 / numpy.arange(1, 5)) * penalty[:, None], s[:, 10:] / rows.shape[1]], 1)
+
+
+def flat(document):
+    return numpy.array(document["bleu"] + [document["rouge_l"], document["cider"]])
+
+
+def flat_ci95(document):
+    return numpy.array(document["bleu_ci95"] + [document["rouge_l_ci95"], document["cider_ci95"]]).T
 
 
 # --- running the command ---------------------------------------------------------------------------------------------
@@ -108,8 +161,8 @@ class Case(unittest.TestCase):
 
 
 class Figures(Case):
-    def check(self, s):
-        got = self.evaluate(self.hypotheses(s["hypotheses"]), self.references(s["references"]))
+    def check(self, s, **options):
+        got = self.evaluate(self.hypotheses(s["hypotheses"]), self.references(s["references"]), **options)
         self.assertEqual(got["n"], len(s["hypotheses"]))
         self.same_figures(got, s, "whole")
         self.assertEqual([i["id"] for i in got["items"]], [str(i) for i in range(got["n"])])
@@ -122,6 +175,9 @@ class Figures(Case):
 
     def test_empty_lines_and_odd_spaces_score_as_pycocoevalcap_scores_them(self):
         self.check(golden("odd"))
+
+    def test_raw_captions_score_as_with_the_java_tokenizer(self):
+        self.check(golden("raw"), tokenizer="ptb")
 
     def test_the_cider_of_one_item_is_zero_and_a_hint_says_what_to_do(self):
         self.assertEqual(self.check(golden("one"))["cider"], 0)
@@ -157,6 +213,85 @@ class Figures(Case):
                 got = self.evaluate(self.hypotheses(case["hyps"]), self.references(case["refs"]))
                 self.same_figures(got, {"bleu": [whole[f"Bleu_{k}"] for k in (1, 2, 3, 4)], "rouge_l": whole["ROUGE_L"],
                                         "cider": whole["CIDEr"]}, name)
+
+
+class Resampling(Case):
+    N, DRAWS, SEED = 150, 400, 5000000007
+
+    def systems(self):
+        s = golden("sample")
+        r = s["references"][:self.N]
+        a = s["hypotheses"][:self.N]
+        b = [" ".join(w for k, w in enumerate(h.split()) if (k + i) % 5) if i % 3 else h for i, h in enumerate(a)]
+        return a, b, r
+
+    def run_both(self, *more):
+        a, b, r = self.systems()
+        one = self.evaluate(self.hypotheses(b, "b"), self.references(r))
+        both = self.evaluate(self.hypotheses(a, "a"), self.references(r), "--against", self.path("b"), "--seed", str(self.SEED), *more)
+        rows = [numpy.concatenate([counts(h, r), [[i["rouge_l"], i["cider"]] for i in d["items"]]], 1) for h, d in ((a, both), (b, one))]
+        return both, one, rows
+
+    def test_intervals_are_those_of_the_same_draws_in_numpy(self):
+        got, other, (a, b) = self.run_both("--draws", str(self.DRAWS))
+        self.assertEqual(list(flat(got["against"])), list(flat(other)))
+        drawn = [(philox(self.SEED, d, "caption bootstrap", (self.N + 3) // 4).ravel()[:self.N] * numpy.uint64(self.N)
+                  >> numpy.uint64(32)).astype(int) for d in range(self.DRAWS)]
+        fa, fb = (figures(rows[numpy.stack(drawn)]) for rows in (a, b))
+        for document, values in ((got, fa), (got["against"], fb), ({k: v for k, v in got["against"]["difference_ci95"].items()}, fa - fb)):
+            wanted = numpy.percentile(values, (2.5, 97.5), axis=0)
+            self.assertLess(abs(flat_ci95(document) - wanted).max(), EXACT)
+
+    def test_p_is_that_of_the_same_swaps_in_numpy(self):
+        got, _, (a, b) = self.run_both("--draws", str(self.DRAWS))
+        observed = (figures(a[None]) - figures(b[None]))[0]
+        self.assertLess(abs(flat(got["against"]["difference"]) - observed).max(), EXACT)
+        extreme = 0
+        for d in range(self.DRAWS):
+            words = philox(self.SEED, d, "caption swap", (self.N + 127) // 128).ravel()
+            swap = (words[numpy.arange(self.N) // 32] >> (numpy.arange(self.N) % 32).astype(numpy.uint64) & numpy.uint64(1)).astype(bool)
+            x, y = numpy.where(swap[:, None], b, a), numpy.where(swap[:, None], a, b)
+            extreme = extreme + (abs(figures(x[None]) - figures(y[None]))[0] >= abs(observed) - 1e-12)
+        wanted = (1 + extreme) / (1 + self.DRAWS)
+        self.assertLess(abs(flat(got["against"]["p"]) - wanted).max(), EXACT)
+
+    def test_the_paired_test_agrees_with_scipys_permutation_test(self):
+        """Recorded in the golden file: other random numbers, so within five standard errors of both."""
+        s = golden("paired")
+        got = self.evaluate(self.hypotheses(s["hypotheses"]), self.references(s["references"]), "--against",
+                            self.hypotheses(s["against"], "b"), "--draws", str(s["trials"]))
+        for key, p in s["scipy_p"].items():
+            found = got["against"]["p"][key]
+            self.assertGreater(p, 0.002)  # a case that tells something
+            self.assertLess(abs(found - p), 5 * math.sqrt(2 * p * (1 - p) / s["trials"]), key)
+
+    def test_a_system_against_itself_differs_by_nothing(self):
+        a, _, r = self.systems()
+        got = self.evaluate(self.hypotheses(a), self.references(r), "--against", self.hypotheses(a, "b"), "--draws", "50")
+        self.assertEqual(list(flat(got["against"]["difference"])), [0] * 6)
+        self.assertEqual(list(flat(got["against"]["p"])), [1] * 6)
+        self.assertEqual(flat_ci95(got["against"]["difference_ci95"]).tolist(), [[0] * 6] * 2)
+
+    def test_any_number_of_threads_draws_the_same(self):
+        a, b, r = self.systems()
+        h, o, r = self.hypotheses(a), self.hypotheses(b, "b"), self.references(r)
+        one, *others = [self.evaluate(h, r, "--against", o, "--draws", "100", "--threads", str(t)) for t in (1, 2, 5)]
+        for other in others:
+            for d in (one, other):
+                d.pop("receipt", None)
+            self.assertEqual(other, one)
+
+    def test_without_draws_there_are_neither_intervals_nor_p(self):
+        a, b, r = self.systems()
+        got = self.evaluate(self.hypotheses(a), self.references(r), "--against", self.hypotheses(b, "b"), "--draws", "0")
+        self.assertFalse([k for d in (got, got["against"]) for k in d if k.endswith("ci95") or k == "p"])
+        self.assertIsNone(got["receipt"]["interval"])
+
+    def test_only_ids_of_both_systems_are_compared(self):
+        a, b, r = self.systems()
+        got = self.evaluate(self.hypotheses(a[:100]), self.references(r), "--against", self.hypotheses(b[:90], "b"), "--draws", "10")
+        self.assertEqual(got["n"], 90)
+        self.assertEqual(sum(not f["scored"] for f in got["flaws"]), 10 + 50)
 
 
 class Files(Case):

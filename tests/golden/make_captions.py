@@ -1,6 +1,6 @@
 """What pycocoevalcap says of captions: tests/golden/captions.json.gz.
 
-    make_captions.py OUT.json.gz       needs pycocoevalcap 1.2 and NumPy
+    make_captions.py OUT.json.gz       needs pycocoevalcap 1.2, SciPy and java
 
 Texts are captions of datasets/sample (CC BY, CC0; see its ATTRIBUTION.md) as they are (references) and damaged by a
 seeded generator (hypotheses), and cases that metrics are known to differ on: empty lines, doubled spaces, other white
@@ -14,9 +14,12 @@ import os
 import random
 import sys
 
+import numpy
+import scipy.stats
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ODD = [("", ["a b"]), ("a b", [""]), ("", [""]), ("a  b c", ["a b  c", " a b c "]), ("a\u00a0b\u2003c d", ["a b c d", "a\u00a0b c"]),
@@ -42,9 +45,11 @@ def damage(rng, words, other):
     return " ".join(words)
 
 
-def score(hypotheses, references):
+def score(hypotheses, references, tokenise=False):
     gts = {i: r for i, r in enumerate(references)}
     res = {i: [h] for i, h in enumerate(hypotheses)}
+    if tokenise:
+        gts, res = (PTBTokenizer().tokenize({i: [{"caption": c} for c in x] for i, x in side.items()}) for side in (gts, res))
     bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)
     rouge, rouges = Rouge().compute_score(gts, res)
     cider, ciders = Cider().compute_score(gts, res)
@@ -65,8 +70,18 @@ def main():
     sets = [{"name": "sample", "hypotheses": hypotheses, "references": references},
             {"name": "odd", "hypotheses": [h for h, _ in ODD], "references": [r for _, r in ODD]},
             {"name": "one", "hypotheses": ["this is a good test"], "references": [["this is a test", "this is also a test"]]}]
+    sets.append({"name": "raw", "hypotheses": hypotheses[:150], "references": references[:150]})
     for s in sets:
-        s.update(score(s["hypotheses"], s["references"]))
+        s.update(score(s["hypotheses"], s["references"], s["name"] == "raw"))
+    # Two systems of one kind: SciPy's paired permutation test of the mean differences of item scores.
+    hypotheses, references = hypotheses[:150], references[:150]
+    worse = [damage(rng, refs[0].split(), h.split() or ["a"]) for h, refs in zip(hypotheses, references)]
+    items = [score(h, references)["items"] for h in (hypotheses, worse)]
+    p = {key: float(scipy.stats.permutation_test([numpy.array([i[key] for i in x]) for x in items], lambda a, b, axis: (a - b).mean(axis),
+                                                 permutation_type="samples", vectorized=True, n_resamples=20000,
+                                                 random_state=1).pvalue) for key in ("rouge_l", "cider")}
+    print(p)
+    sets.append({"name": "paired", "hypotheses": hypotheses, "references": references, "against": worse, "trials": 20000, "scipy_p": p})
     raw = io.BytesIO()
     with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as f:
         f.write(json.dumps({"sets": sets}, ensure_ascii=False, sort_keys=True).encode())
