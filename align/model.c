@@ -53,9 +53,8 @@ static su_status add_towers(su_model *m, su_error *err)
     return st;
 }
 
-/* The table of a model, without memory for its parameters. Takes the tokenizer in any case. */
-static su_status table_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
-                           su_model **model, su_error *err)
+su_status su_model_table(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
+                         su_model **model, su_error *err)
 {
     *model = NULL;
     su_model *m = su_calloc(1, sizeof *m);
@@ -81,6 +80,8 @@ static su_status table_new(const su_model_config *config, su_device *device, su_
                          su_wordpiece_size(tokenizer), s->name, s->tower.vocabulary);
     }
     if (!st) st = add_towers(m, err);
+    for (int i = 0; i < config->streams && !st; i++)
+        if (su_model_frozen(m, i)) su_params_freeze(&m->params, SU_GROUP_STREAM + i);
     if (st)
         su_model_free(m);
     else
@@ -88,20 +89,17 @@ static su_status table_new(const su_model_config *config, su_device *device, su_
     return st;
 }
 
-/* Memory for the table, with what does not learn frozen. */
-static su_status commit(su_model *m, bool training, su_error *err)
+su_status su_model_start(su_model *m, bool training, uint64_t seed, su_error *err)
 {
-    for (int i = 0; i < m->config.streams; i++)
-        if (su_model_frozen(m, i)) su_params_freeze(&m->params, SU_GROUP_STREAM + i);
-    return su_params_commit(&m->params, training, err);
+    su_status st = su_params_commit(&m->params, training, err);
+    return st ? st : su_params_randomise(&m->params, seed, err);
 }
 
 su_status su_model_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
                        bool training, uint64_t seed, su_model **model, su_error *err)
 {
-    su_status st = table_new(config, device, tokenizer, model, err);
-    if (!st) st = commit(*model, training, err);
-    if (!st) st = su_params_randomise(&(*model)->params, seed, err);
+    su_status st = su_model_table(config, device, tokenizer, model, err);
+    if (!st) st = su_model_start(*model, training, seed, err);
     if (st) {
         su_model_free(*model);
         *model = NULL;
@@ -233,7 +231,7 @@ su_status su_model_read(const char *folder, const su_model_config *other, su_dev
                 su_fail(err, SU_EMISMATCH, "%s is not the vocabulary that the model was trained with", vocab);
     }
     if (!st) {
-        st = table_new(other ? other : &config, device, tokenizer, model, err);
+        st = su_model_table(other ? other : &config, device, tokenizer, model, err);
         if (st && st != SU_ENOMEM && !other) st = not_a_model(json, err);
         tokenizer = NULL;
     }
@@ -252,7 +250,7 @@ su_status su_model_load(su_model *m, const char *folder, int64_t count, bool tra
     if (!st) st = su_safetensors_open(weights, &file, err);
     if (!st) st = check_shapes(&m->params, count, file, err);
     if (!st) st = su_safetensors_verify(file, err);
-    if (!st) st = commit(m, training, err);
+    if (!st) st = su_params_commit(&m->params, training, err);
     if (!st && count < m->params.count) st = su_params_randomise(&m->params, seed, err);
     if (!st) st = su_params_load_first(&m->params, count, file, err);
     if (!st) st = su_sha256_file(weights, m->sha256, err);
@@ -319,6 +317,14 @@ static void plan(su_model *m, su_arena *a, int32_t batch, bool backward)
     m->norm = su_arena_take(a, n, su_dtype_size(d->acc));
 }
 
+size_t su_model_bytes(su_model *m, int32_t batch, bool backward)
+{
+    su_arena a;
+    su_arena_measure(&a);
+    plan(m, &a, batch, backward);
+    return a.peak;
+}
+
 su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes, su_error *err)
 {
     su_device *d = m->device;
@@ -326,9 +332,7 @@ su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes
     m->arena_memory = NULL;
     m->planned = 0;
     su_arena a;
-    su_arena_measure(&a);
-    plan(m, &a, batch, backward);
-    size_t size = a.peak;
+    size_t size = su_model_bytes(m, batch, backward);
     su_status st = d->ops->alloc(d, size, &m->arena_memory, err);
     if (st)
         return su_fail_context(

@@ -48,6 +48,11 @@ su_status su_model_read_config(const char *folder, su_model_config *config, su_e
  * there is no text stream. */
 su_status su_model_new(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
                        bool training, uint64_t seed, su_model **model, su_error *err);
+/* The same in two steps: the table, without memory for it, so that what a model needs can be told first (see
+ * su_params_bytes, su_step_bytes); then memory and weights. */
+su_status su_model_table(const su_model_config *config, su_device *device, su_wordpiece *tokenizer,
+                         su_model **model, su_error *err);
+su_status su_model_start(su_model *m, bool training, uint64_t seed, su_error *err);
 /* Opens a folder for encoding (training false), or to go on training. */
 su_status su_model_open(const char *folder, su_device *device, bool training, su_model **model,
                         su_error *err);
@@ -76,6 +81,8 @@ su_status su_model_check_dataset(const su_model *m, const su_dataset *ds, su_err
 /* Plans buffers: `batch` samples a call. With backward, activations of all towers are kept. *bytes: what was
  * planned. */
 su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes, su_error *err);
+/* What it would plan. Buffers that were planned before are not valid any more. */
+size_t su_model_bytes(su_model *m, int32_t batch, bool backward);
 
 /* Pooled, projected, normalised: z acc [batch, width] and norm acc [batch] on the device (given by the
  * caller). */

@@ -78,22 +78,34 @@ void su_step_free(su_step *s)
     su_free(s);
 }
 
+static int32_t piece_size(int32_t batch, int32_t micro)
+{
+    return micro < 1 || micro > batch ? batch : micro;
+}
+
+size_t su_step_bytes(su_model *model, int32_t batch, int32_t micro)
+{
+    size_t rows = (size_t)batch, row = 2 * (size_t)su_model_width(model) + 1;
+    return su_model_bytes(model, piece_size(batch, micro), true) +
+           (size_t)model->config.streams * rows * row * su_dtype_size(model->device->acc);
+}
+
 su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **step, size_t *bytes,
                       su_error *err)
 {
     *step = NULL;
     su_device *d = model->device;
-    if (micro < 1 || micro > batch) micro = batch;
+    micro = piece_size(batch, micro);
+    *bytes = su_step_bytes(model, batch, micro);
     su_step *s = su_calloc(1, sizeof *s);
     if (!s) return su_fail(err, SU_ENOMEM, "no memory for a training step");
     *s = (su_step){.model = model, .batch = batch, .micro = micro};
     size_t acc = su_dtype_size(d->acc), rows = (size_t)batch, width = (size_t)su_model_width(model);
-    su_status st = su_model_plan(model, micro, true, bytes, err);
+    su_status st = su_model_plan(model, micro, true, NULL, err);
     for (int m = 0; m < model->config.streams && !st; m++) {
         st = d->ops->alloc(d, rows * width * acc, &s->z[m], err);
         if (!st) st = d->ops->alloc(d, rows * width * acc, &s->dz[m], err);
         if (!st) st = d->ops->alloc(d, rows * acc, &s->norm[m], err);
-        *bytes += rows * (2 * width + 1) * acc;
     }
     if (!st) st = d->ops->alloc(d, PARTS * acc, &s->scratch, err);
     if (st)

@@ -30,6 +30,7 @@ su_status su_objective_apply(const su_objective *o, su_device *d, double lambda_
 typedef struct su_step su_step;
 
 /* Plans everything for batches of `batch` in micro-batches of `micro`. *bytes: activations and embeddings. */
+size_t su_step_bytes(su_model *model, int32_t batch, int32_t micro); /* what it would take, before it does */
 su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **step, size_t *bytes,
                       su_error *err);
 void su_step_free(su_step *s);

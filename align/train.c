@@ -67,25 +67,24 @@ static su_status build_model(training *r, const char *vocabulary, su_error *err)
         if (m->stream[i].tower.kind == SU_TOWER_BERT && !*m->stream[i].init)
             m->stream[i].tower.vocabulary = su_wordpiece_size(tokenizer);
     if (st) return st;
-    st = su_model_new(m, r->options->device, tokenizer, true, r->config.seed, &r->model, err);
+    st = su_model_table(m, r->options->device, tokenizer, &r->model, err);
+    if (st) return st;
+    int32_t batch = r->config.batch, micro = r->config.micro_batch;
+    su_params *p = &r->model->params;
+    su_log(SU_LOG_INFO,
+           "model: %.2f M parameters; memory planned: %.0f MB weights, gradients and moments + %.0f MB "
+           "activations (batch %d in micro-batches of %d)",
+           (double)p->elements / 1e6, (double)su_params_bytes(p, true) / 1e6,
+           (double)su_step_bytes(r->model, batch, micro) / 1e6, batch,
+           micro && micro < batch ? micro : batch);
+    st = su_model_start(r->model, true, r->config.seed, err);
     if (!st) st = su_init_load(r->model, err);
     double s = log(1.0 / r->config.objective.temperature);
-    if (!st) st = su_params_set(&r->model->params, r->model->logit_scale, &s, err);
+    if (!st) st = su_params_set(p, r->model->logit_scale, &s, err);
     if (st) return st;
-    su_params_refresh(&r->model->params);
+    su_params_refresh(p);
     size_t bytes = 0;
-    st = su_step_new(r->model, r->config.batch, r->config.micro_batch, &r->step, &bytes, err);
-    if (!st) {
-        const su_params *p = &r->model->params;
-        size_t acc = su_dtype_size(p->device->acc);
-        int32_t micro = r->config.micro_batch ? r->config.micro_batch : r->config.batch;
-        su_log(SU_LOG_INFO,
-               "model: %.2f M parameters; memory planned: %.0f MB weights, gradients and moments + %.0f MB "
-               "activations (batch %d in micro-batches of %d)",
-               (double)p->elements / 1e6, (double)p->elements * (double)acc * 4.0 / 1e6, (double)bytes / 1e6,
-               r->config.batch, micro < r->config.batch ? micro : r->config.batch);
-    }
-    return st;
+    return su_step_new(r->model, batch, micro, &r->step, &bytes, err);
 }
 
 static void prepare_optimiser(training *r, int64_t steps)

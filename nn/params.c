@@ -90,6 +90,14 @@ static void place_states(su_params *p)
     p->learning = skipped ? end : p->elements;
 }
 
+size_t su_params_bytes(su_params *p, bool training)
+{
+    place_states(p);
+    size_t acc = su_dtype_size(p->device->acc), act = su_dtype_size(p->device->act);
+    size_t copy = p->device->act == p->device->acc ? 0 : act;
+    return (size_t)p->elements * (acc + copy) + (training ? 3 * (size_t)p->learning * acc : 0);
+}
+
 su_status su_params_commit(su_params *p, bool training, su_error *err)
 {
     if (p->failed) return su_fail(err, SU_ENOMEM, "no memory for the parameter table");
@@ -101,7 +109,11 @@ su_status su_params_commit(su_params *p, bool training, su_error *err)
     if (!st && training) st = take(p, p->learning, acc, &p->grad, err);
     if (!st && training) st = take(p, p->learning, acc, &p->m, err);
     if (!st && training) st = take(p, p->learning, acc, &p->v, err);
-    return st;
+    if (st)
+        return su_fail_context(err, st, "%.2f M parameters need %.0f MB%s", (double)p->elements / 1e6,
+                               (double)su_params_bytes(p, training) / 1e6,
+                               training ? " with their gradients and moments" : "");
+    return SU_OK;
 }
 
 void su_params_refresh(su_params *p)

@@ -60,6 +60,7 @@ void su_params_freeze(su_params *p, int group);
 /* Allocates the arrays (gradients and moments too when `training`); weights are zero until initialised or
  * loaded. */
 su_status su_params_commit(su_params *p, bool training, su_error *err);
+size_t su_params_bytes(su_params *p, bool training); /* what commit would allocate */
 /* Draws every parameter keyed by (seed, its name): adding a parameter never changes the others' start. */
 su_status su_params_randomise(su_params *p, uint64_t seed, su_error *err);
 /* Brings compute up to date with master; call after every change of master. */
