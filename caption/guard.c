@@ -55,7 +55,7 @@ static su_status read_words(const char *s, text *t, su_error *err)
             t->words[t->count++].clause = clause;
             n = 0;
         }
-        bool number = i && isdigit((unsigned char)s[i - 1]) && isdigit((unsigned char)s[i + 1]);
+        bool number = c && i && isdigit((unsigned char)s[i - 1]) && isdigit((unsigned char)s[i + 1]);
         if (c && strchr(".;:()", c) && !number) clause++;
     }
     return SU_OK;

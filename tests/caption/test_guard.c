@@ -86,6 +86,9 @@ static void any_bytes_are_read(void **state)
     const char *evidence[] = {lung, "\xff\xfe\x80 left", "...;;;(((", "no", "left", "of the left"};
     ok(su_guard("no \xc3\x28 right aaaaaaa. not", evidence, 6, flags, 4, &count, &err), &err);
     assert_int_equal(count, 0);
+    char *exact = su_strdup("lesion of segment 3"); /* not a byte more: a digit at the end */
+    ok(su_guard(exact, evidence, 6, flags, 4, &count, &err), &err);
+    su_free(exact);
 }
 
 int main(void)
