@@ -24,7 +24,9 @@ struct su_cache {
     void *memory;         /* of all that follows */
     void **text, **image; /* [depth]: act [slots*places, 2w], [slots*memory_tokens, 2w] */
     void *x, *next, *y, *q, *kv, *attended, *wide, *logits, *losses, *loss; /* act [max_rows, ...] */
-    void *narrow; /* F32 copy of logits where act is not */
+    void *narrow;     /* F32 copy of logits where act is not */
+    void *staged;     /* act [memory_tokens][2w]: an image's keys and values as they are computed */
+    int32_t *by_head; /* their order in the cache: see plan */
     int32_t *lists, *keys;
     int32_t *host; /* [3 * max_rows] */
 };
@@ -49,8 +51,25 @@ static void plan(su_cache *c, su_arena *a)
     c->losses = su_arena_take(a, n, acc);
     c->loss = su_arena_take(a, 1, acc);
     c->narrow = c->device->act == SU_DTYPE_F32 ? c->logits : su_arena_take(a, n * (size_t)k->vocabulary, 4);
+    c->staged = su_arena_take(a, (size_t)c->memory_tokens * 2 * w, act);
+    c->by_head = su_arena_take(a, (size_t)c->memory_tokens * 2 * (size_t)k->heads, sizeof(int32_t));
     c->lists = su_arena_take(a, n * LISTS, sizeof(int32_t));
     c->keys = su_arena_take(a, n * (size_t)c->max_keys, sizeof(int32_t));
+}
+
+/* An image's keys and values lie head by head: [2][heads][memory_tokens][dim]. Every beam of every step reads
+ * all of them, and a head's are then neighbours. Row r of that order is row by_head[r] of
+ * [memory_tokens][2][heads][dim]. */
+static su_status order_heads(su_cache *c, su_error *err)
+{
+    int32_t heads = 2 * c->decoder->config.heads, n = c->memory_tokens * heads;
+    int32_t *order = su_alloc((size_t)n, sizeof *order);
+    if (!order) return su_fail(err, SU_ENOMEM, "no memory for a cache");
+    for (int32_t r = 0; r < n; r++) order[r] = r % c->memory_tokens * heads + r / c->memory_tokens;
+    c->device->ops->upload(c->device, c->by_head, order, (size_t)n * sizeof *order);
+    su_status st = c->device->ops->sync(c->device, err);
+    su_free(order);
+    return st;
 }
 
 su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places, int32_t memory_tokens,
@@ -84,10 +103,12 @@ su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places,
         su_arena_init(&a, c->memory, c->bytes);
         plan(c, &a);
         c->device->ops->zero(c->device, c->memory, c->bytes);
-        *cache = c;
-    } else {
-        su_cache_free(c);
+        st = order_heads(c, err);
     }
+    if (st)
+        su_cache_free(c);
+    else
+        *cache = c;
     return st;
 }
 
@@ -109,13 +130,15 @@ size_t su_cache_bytes(const su_cache *c)
 void su_cache_set_image(su_cache *c, int32_t slot, const void *memory)
 {
     const su_decoder *d = c->decoder;
-    int64_t w = d->config.width;
+    const su_device_ops *ops = c->device->ops;
+    int32_t w = d->config.width, dim = w / d->config.heads, rows = c->memory_tokens * 2 * d->config.heads;
     for (int32_t i = 0; i < d->config.depth; i++) {
         const su_block *b = &d->blocks[i];
-        c->device->ops->linear(
-            c->device, su_act_at(c->device, c->image[i], (int64_t)slot * c->memory_tokens * 2 * w), NULL,
-            memory, su_param_weight(d->params, b->ckv_w), su_param_weight(d->params, b->ckv_b), SU_ACT_NONE,
-            c->memory_tokens, 2 * d->config.width, d->config.memory_width);
+        ops->linear(c->device, c->staged, NULL, memory, su_param_weight(d->params, b->ckv_w),
+                    su_param_weight(d->params, b->ckv_b), SU_ACT_NONE, c->memory_tokens, 2 * w,
+                    d->config.memory_width);
+        ops->gather(c->device, su_act_at(c->device, c->image[i], (int64_t)slot * rows * dim), false,
+                    c->staged, c->by_head, rows, dim);
     }
 }
 
@@ -139,7 +162,7 @@ static su_status upload(su_cache *c, const su_cache_call *call, su_error *err)
         if (call->slot[r] < 0 || call->slot[r] >= c->slots || call->place[r] < 0 ||
             call->place[r] >= c->slots * c->places || call->lengths[r] < 1 || call->lengths[r] > c->max_keys)
             return su_fail(err, SU_EINVAL, "row %d lies beyond the cache", r);
-        first[r] = call->slot[r] * c->memory_tokens;
+        first[r] = call->slot[r] * c->memory_tokens * 2 * k->heads; /* in rows of one head */
         tokens[r] = c->memory_tokens;
         zero[r] = 0;
     }
@@ -193,6 +216,7 @@ static void run_block(su_cache *c, int32_t layer, int64_t n)
                    .dim = w / b->config.heads,
                    .q_stride = w,
                    .kv_stride = 2 * (int64_t)w,
+                   .kv_head = w / b->config.heads,
                    .o_stride = w,
                    .index = c->keys,
                    .index_stride = c->max_keys,
@@ -208,8 +232,11 @@ static void run_block(su_cache *c, int32_t layer, int64_t n)
     a.index = NULL;
     a.first = list_of(c, LIST_IMAGE);
     a.lengths = list_of(c, LIST_TOKENS);
+    a.kv_stride = a.dim;
+    a.kv_head = (int64_t)c->memory_tokens * a.dim;
     dense(c, c->q, c->x, b->cq_w, 0, b->cq_b, 0, SU_ACT_NONE, n, w, w);
-    d->ops->attend(d, &a, c->attended, c->q, c->image[layer], su_act_at(d, c->image[layer], w));
+    d->ops->attend(d, &a, c->attended, c->q, c->image[layer],
+                   su_act_at(d, c->image[layer], (int64_t)c->memory_tokens * w));
     dense(c, c->y, c->attended, b->cout_w, 0, b->cout_b, 0, SU_ACT_NONE, n, w, w);
     close_branch(c, b, 1, n);
 

@@ -3,7 +3,8 @@
  *   of text     per layer, [slots * places][2 width]. A row is written once, at a place of the caller's
  *               choice, and never moves: a beam that branches shares its past by naming the same places,
  *               so that nothing is copied when beams change places.
- *   of images   per layer, [slots * memory_tokens][2 width]: computed once an image, shared by its beams.
+ *   of images   per layer, [slots][2][heads][memory_tokens][dim]: computed once an image, shared by its
+ * beams.
  *
  * A row's logits depend on its own token, places and image alone, to the bit, on the CPU with its own matrix
  * products: it does not matter what else is in the call. */

@@ -57,15 +57,16 @@ typedef struct {
 } su_attention;
 
 /* Attention of single queries over keys and values that lie anywhere in a pool of rows: decoding with a
- * cache. Key and value j of query r, of head h, lie at row*kv_stride + h*dim with row = index[r*index_stride
- * + j], or, when index is NULL, first[r] + j q's at r*q_stride + h*dim, o's at r*o_stride + h*dim. p =
- * softmax_{j < lengths[r]} scale <q_r, k_j>;  o_r = sum_j p_j v_j;  no key gives zeros. A row's result
- * depends on its own query and keys alone, to the bit. */
+ * cache. Head h of key and of value j of query r lie at row*kv_stride + h*kv_head, where
+ *     row = index[r*index_stride + j],   or, when index is NULL,   first[r] + j
+ * and those of q and o at r*q_stride + h*dim and r*o_stride + h*dim.
+ *     p = softmax_{j < lengths[r]} scale <q_r, k_j>;   o_r = sum_j p_j v_j;   no key gives zeros
+ * kv_head is dim where a row holds all heads, or the size of a head's own block of rows.
+ * A row's result depends on its own query and keys alone, to the bit. */
 typedef struct {
     int32_t rows, heads, dim;
-    int64_t q_stride, kv_stride, o_stride;
-    const int32_t *index, *first,
-        *lengths; /* device memory; lengths [rows], at most index_stride with index */
+    int64_t q_stride, kv_stride, kv_head, o_stride;
+    const int32_t *index, *first, *lengths; /* device memory; lengths [rows], index [rows][index_stride] */
     int64_t index_stride;
     double scale;
 } su_attend;

@@ -4,23 +4,25 @@
 typedef struct {
     const char *name;
     int32_t rows, heads, dim, longest, pool;
-    bool listed; /* keys by index; otherwise one behind the other from `first` */
+    bool listed;  /* keys by index; otherwise one behind the other from `first` */
+    bool by_head; /* a head's keys lie together */
 } shape;
 
 static const shape shapes[] = {
-    {"one", 1, 1, 1, 1, 1, true},
-    {"three keys", 2, 1, 5, 3, 7, true},
-    {"beams", 9, 6, 64, 41, 300, true},
-    {"odd heads", 4, 3, 17, 33, 64, true},
-    {"image tokens", 6, 2, 48, 197, 600, false},
-    {"one key each", 70, 2, 8, 1, 70, false},
-    {"long", 3, 1, 33, 513, 700, true},
+    {"one", 1, 1, 1, 1, 1, true, false},
+    {"three keys", 2, 1, 5, 3, 7, true, false},
+    {"beams", 9, 6, 64, 41, 300, true, false},
+    {"odd heads", 4, 3, 17, 33, 64, true, false},
+    {"image tokens", 6, 2, 48, 197, 600, false, false},
+    {"image tokens by head", 6, 3, 32, 197, 600, false, true},
+    {"one key each", 70, 2, 8, 1, 70, false, false},
+    {"long", 3, 1, 33, 513, 700, true, false},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct {
     shape s;
-    int64_t q_row, kv_row, o_row;
+    int64_t q_row, kv_row, kv_head, kv_size, o_row;
     double *q, *kv;
     int32_t *index, *first, *lengths;
 } problem;
@@ -28,10 +30,15 @@ typedef struct {
 static problem make(shape s, uint64_t seed)
 {
     int64_t width = (int64_t)s.heads * s.dim;
-    problem p = {.s = s, .q_row = width + 1, .kv_row = 2 * width + 3, .o_row = width + 2};
+    problem p = {.s = s, .q_row = width + 1, .kv_row = 2 * width + 3, .kv_head = s.dim, .o_row = width + 2};
+    if (s.by_head) { /* [heads][pool][dim + 1], keys then values */
+        p.kv_row = s.dim + 1;
+        p.kv_head = s.pool * p.kv_row;
+    }
+    p.kv_size = s.by_head ? 2 * s.heads * p.kv_head : s.pool * p.kv_row;
     su_rng_key key = {.seed = seed};
     p.q = check_normal(seed, s.rows * p.q_row, 1);
-    p.kv = check_normal(seed + 1, s.pool * p.kv_row, 1);
+    p.kv = check_normal(seed + 1, p.kv_size, 1);
     p.index = check_alloc((int64_t)s.rows * s.longest, sizeof *p.index);
     p.first = check_alloc(s.rows, sizeof *p.first);
     p.lengths = check_alloc(s.rows, sizeof *p.lengths);
@@ -44,17 +51,22 @@ static problem make(shape s, uint64_t seed)
     return p;
 }
 
+/* Where the values begin. */
+static int64_t values_at(const problem *p)
+{
+    return p->s.by_head ? p->s.heads * p->kv_head : (int64_t)p->s.heads * p->s.dim;
+}
+
 static double *reference(const problem *p)
 {
     const shape *s = &p->s;
-    int64_t width = (int64_t)s->heads * s->dim;
     double *o = check_zeros(s->rows * p->o_row), *e = check_zeros(s->longest);
     for (int64_t r = 0; r < s->rows; r++)
         for (int64_t h = 0; h < s->heads; h++) {
             double most = -INFINITY, sum = 0;
             for (int64_t j = 0; j < p->lengths[r]; j++) {
                 int64_t row = s->listed ? p->index[r * s->longest + j] : p->first[r] + j;
-                const double *k = p->kv + row * p->kv_row + h * s->dim;
+                const double *k = p->kv + row * p->kv_row + h * p->kv_head;
                 e[j] = 0;
                 for (int64_t i = 0; i < s->dim; i++) e[j] += p->q[r * p->q_row + h * s->dim + i] * k[i];
                 e[j] /= sqrt(s->dim);
@@ -63,7 +75,7 @@ static double *reference(const problem *p)
             for (int64_t j = 0; j < p->lengths[r]; j++) sum += e[j] = exp(e[j] - most);
             for (int64_t j = 0; j < p->lengths[r]; j++) {
                 int64_t row = s->listed ? p->index[r * s->longest + j] : p->first[r] + j;
-                const double *v = p->kv + row * p->kv_row + width + h * s->dim;
+                const double *v = p->kv + values_at(p) + row * p->kv_row + h * p->kv_head;
                 for (int64_t i = 0; i < s->dim; i++) o[r * p->o_row + h * s->dim + i] += e[j] / sum * v[i];
             }
         }
@@ -74,9 +86,9 @@ static double *reference(const problem *p)
 static double *attend(su_device *d, const problem *p, int32_t from, int32_t count)
 {
     const shape *s = &p->s;
-    int64_t width = (int64_t)s->heads * s->dim, n = count * p->o_row;
+    int64_t n = count * p->o_row;
     void *q = check_upload(d, p->q + from * p->q_row, count * p->q_row),
-         *kv = check_upload(d, p->kv, s->pool * p->kv_row), *o = check_upload(d, check_zeros(n), n);
+         *kv = check_upload(d, p->kv, p->kv_size), *o = check_upload(d, check_zeros(n), n);
     int32_t *index = check_upload_int(d, p->index + from * s->longest, (int64_t)count * s->longest),
             *first = check_upload_int(d, p->first + from, count),
             *lengths = check_upload_int(d, p->lengths + from, count);
@@ -85,13 +97,14 @@ static double *attend(su_device *d, const problem *p, int32_t from, int32_t coun
                    .dim = s->dim,
                    .q_stride = p->q_row,
                    .kv_stride = p->kv_row,
+                   .kv_head = p->kv_head,
                    .o_stride = p->o_row,
                    .index = s->listed ? index : NULL,
                    .first = s->listed ? NULL : first,
                    .lengths = lengths,
                    .index_stride = s->longest,
                    .scale = 1 / sqrt(s->dim)};
-    d->ops->attend(d, &a, o, q, kv, su_act_at(d, kv, width));
+    d->ops->attend(d, &a, o, q, kv, su_act_at(d, kv, values_at(p)));
     d->ops->release(d, q);
     d->ops->release(d, kv);
     d->ops->release(d, index);
