@@ -7,7 +7,7 @@ enum { WARPS = 4, MOST_DIM = 256, EACH = MOST_DIM / WARP };
 
 struct attend_shape {
     int heads, dim;
-    int64_t q_stride, kv_stride, o_stride, index_stride;
+    int64_t q_stride, kv_stride, kv_head, o_stride, index_stride;
     const int32_t *index, *first, *lengths;
     float scale;
 };
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(WARPS *WARP) attend_head(attend_shape a, T *o,
     float most = -INFINITY, total = 0, sum[EACH] = {};
     for (int j0 = w * WARP; j0 < keys; j0 += WARPS * WARP) {
         const int j = j0 + lane;
-        const int64_t own = j < keys ? row_of(j) * a.kv_stride + h * a.dim : 0;
+        const int64_t own = j < keys ? row_of(j) * a.kv_stride + h * a.kv_head : 0;
         float s = -INFINITY;
         if (j < keys) {
             float x[V], dot = 0;
@@ -75,15 +75,16 @@ void su_cuda_attend(su_device *d, const su_attend *a, void *o, const void *q, co
         su_cuda_fail(c, SU_EUNSUPPORTED, "attention heads are wider than 256");
         return;
     }
-    const attend_shape s = {a->heads,  a->dim,   a->q_stride, a->kv_stride,    a->o_stride, a->index_stride,
-                            a->index, a->first, a->lengths,  (float)a->scale};
+    const attend_shape s = {a->heads,        a->dim,   a->q_stride, a->kv_stride, a->kv_head,     a->o_stride,
+                            a->index_stride, a->index, a->first,    a->lengths,   (float)a->scale};
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
         auto go = [&](auto kernel) {
             launch(c, "attend", (int64_t)a->rows * a->heads, WARPS * WARP, 0, kernel)(s, (T *)o, (const T *)q, (const T *)k,
                                                                                       (const T *)v);
         };
-        if (su_cuda_packs(a->dim, sizeof(T), k, NULL, NULL) && su_cuda_packs(a->kv_stride, sizeof(T), NULL, NULL, NULL))
+        if (su_cuda_packs(a->dim, sizeof(T), k, NULL, NULL) && su_cuda_packs(a->kv_stride, sizeof(T), NULL, NULL, NULL) &&
+            su_cuda_packs(a->kv_head, sizeof(T), NULL, NULL, NULL))
             go(attend_head<T, PACK<T>>);
         else
             go(attend_head<T, 1>);
