@@ -31,6 +31,11 @@ def png_claims(width, height):
         chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 
 
+def size(out):
+    """How many bytes of captions there are so far."""
+    return os.path.getsize(f"{out}.partial") if os.path.exists(f"{out}.partial") else 0
+
+
 class Caption(Case):
     GOOD, BAD = 40, {}
 
@@ -99,22 +104,25 @@ class Caption(Case):
 
     def test_killed_at_any_moment_it_goes_on_without_repeating_or_losing_one(self):
         whole, out = self.path("whole.jsonl"), self.path("killed.jsonl")
-        start = time.monotonic()
-        self.caption(whole, "--threads", 1)
-        took = time.monotonic() - start
+        slow = "--beam", "32", "--threads", "1"  # so that a kill finds it at work
+        self.caption(whole, *slow)
         rng, kills, seen = random.Random(4), 0, 0
-        words = ("caption", "--model", self.path("run"), self.path("folder"), "--json", out, "--batch", "2", "--threads", "1",
-                 "--resume", "--quiet")
+        words = ("caption", "--model", self.path("run"), self.path("folder"), "--json", out, "--batch", "2", *slow, "--resume",
+                 "--quiet")
         while not os.path.exists(out):
+            begun = size(out)
             process = subprocess.Popen(self.command(words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                        env=ENVIRONMENT)
-            moment = took * rng.uniform(0.1, 1.2) if kills < KILLS else SECONDS
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-            self.check(words, 0 if process.wait() == -signal.SIGKILL else process.returncode, process.communicate()[1])
+            if kills < KILLS:  # a moment after the start, or after the first line more
+                end, line = time.monotonic() + SECONDS, rng.random() < 0.7
+                while line and process.poll() is None and size(out) <= begun and time.monotonic() < end:
+                    time.sleep(0.001)
+                time.sleep(rng.uniform(0, 0.005))
+                if process.poll() is None:
+                    process.send_signal(signal.SIGKILL)
+                    kills += 1
+            errors = process.communicate(timeout=SECONDS)[1]
+            self.check(words, 0 if process.returncode == -signal.SIGKILL else process.returncode, errors)
             if os.path.exists(f"{out}.partial"):  # nothing is lost, and what is there is a beginning of the whole
                 text = read(f"{out}.partial")
                 self.assertTrue(read(whole).startswith(text))
@@ -124,7 +132,7 @@ class Caption(Case):
                 if rng.random() < 0.5 and text:  # as if the kill had torn a line
                     os.truncate(f"{out}.partial", len(text) - rng.randrange(len(text.splitlines()[-1])))
                     seen = 0
-        self.assertGreater(kills, 2)
+        self.assertGreater(kills, 3)
         self.assertEqual(read(out), read(whole))
         self.assertFalse(os.path.exists(f"{out}.partial.json"))
         self.assertIn("nothing is left to do", self.suture(*words).stdout)
