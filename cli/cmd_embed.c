@@ -4,9 +4,11 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/inputs.h"
 #include "cli/options.h"
 #include "eval/lines.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -15,38 +17,76 @@ typedef struct {
     int64_t rows;
 } result;
 
-static su_status embed_images(su_model *m, const su_option_list *files, result *out, json_t *skipped,
+/* --- image files ----------------------------------------------------------------------------------- */
+
+enum { IMAGES_AT_ONCE = 64 };
+
+typedef struct {
+    const su_model *model;
+    int32_t size; /* side of the tower's picture */
+    char *const *paths;
+    uint8_t *pixels; /* [IMAGES_AT_ONCE] pictures of `bytes` */
+    size_t bytes;
+    su_error errors[IMAGES_AT_ONCE];
+} preparation;
+
+static void prepare_one(void *context, int64_t task, int worker)
+{
+    (void)worker;
+    preparation *p = context;
+    p->errors[task] = (su_error){0};
+    su_image_prepare(p->paths[task], &p->model->config.recipe, p->size, p->pixels + (size_t)task * p->bytes,
+                     NULL, &p->errors[task]);
+}
+
+/* A row for every file that is an image, in order; the others are skipped with their reason. */
+static su_status embed_images(su_model *m, const su_inputs *files, result *out, json_t *rows, json_t *skipped,
                               su_error *err)
 {
     int stream = su_model_stream_of(m, SU_TOWER_VIT);
     if (stream < 0) return su_fail(err, SU_EINVAL, "this model has no image tower");
     const su_tower_config *t = &m->config.stream[stream].tower;
-    size_t bytes = (size_t)t->image_size * (size_t)t->image_size * (size_t)t->channels,
-           width = (size_t)su_model_width(m);
-    uint8_t *pixels = su_alloc(bytes, 1);
+    size_t width = (size_t)su_model_width(m);
+    preparation p = {.model = m,
+                     .size = t->image_size,
+                     .bytes = (size_t)t->image_size * (size_t)t->image_size * (size_t)t->channels};
+    p.pixels = su_alloc(IMAGES_AT_ONCE, p.bytes);
     out->z = su_alloc((size_t)files->count, width * sizeof *out->z);
-    su_status st =
-        pixels && out->z ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for %d images", files->count);
+    su_status st = p.pixels && out->z
+                       ? SU_OK
+                       : su_fail(err, SU_ENOMEM, "no memory for %lld images", (long long)files->count);
     su_progress *progress = su_progress_new("embed", "images", files->count);
-    for (int i = 0; i < files->count && !st; i++) {
-        su_error bad = {0};
-        if (su_image_prepare(files->items[i], &m->config.recipe, t->image_size, pixels, NULL, &bad)) {
-            su_log(SU_LOG_WARN, "skipped: %s", bad.message);
-            json_array_append_new(skipped,
-                                  json_pack("{s:s,s:s}", "file", files->items[i], "error", bad.message));
-            continue;
+    for (int64_t first = 0; first < files->count && !st; first += IMAGES_AT_ONCE) {
+        int32_t n = (int32_t)(files->count - first < IMAGES_AT_ONCE ? files->count - first : IMAGES_AT_ONCE),
+                good = 0;
+        p.paths = files->paths + first;
+        su_pool_run(m->device->pool, n, prepare_one, &p);
+        for (int32_t i = 0; i < n; i++) {
+            const char *name = files->names[first + i];
+            if (p.errors[i].code) {
+                su_log(SU_LOG_WARN, "skipped: %s", p.errors[i].message);
+                json_array_append_new(skipped,
+                                      json_pack("{s:s,s:s}", "file", name, "error", p.errors[i].message));
+                continue;
+            }
+            memmove(p.pixels + (size_t)good++ * p.bytes, p.pixels + (size_t)i * p.bytes, p.bytes);
+            json_array_append_new(rows, json_pack("{s:s}", "file", name));
         }
-        st = su_model_encode_images(m, stream, pixels, 1, out->z + (size_t)out->rows * width, err);
-        if (!st) out->rows++;
-        su_progress_step(progress, i + 1, NULL);
+        if (good)
+            st = su_model_encode_images(m, stream, p.pixels, good, out->z + (size_t)out->rows * width, err);
+        if (!st) out->rows += good;
+        su_progress_step(progress, first + n, NULL);
     }
     su_progress_free(progress);
-    su_free(pixels);
+    su_free(p.pixels);
     if (!st && out->rows == 0)
-        st = su_fail(err, SU_EFORMAT, "none of the %d files could be read as an image", files->count);
+        st = su_fail(err, SU_EFORMAT, "none of the %lld files could be read as an image",
+                     (long long)files->count);
     out->name = su_strdup(m->config.stream[stream].name);
     return st;
 }
+
+/* --- texts, datasets ------------------------------------------------------------------------------- */
 
 static su_status embed_text(su_model *m, const char *path, result *out, su_error *err)
 {
@@ -76,6 +116,30 @@ static su_status embed_text(su_model *m, const char *path, result *out, su_error
     return st;
 }
 
+/* X.rows.jsonl beside X.safetensors: an object a row says what the row is of. */
+static su_status write_rows(const char *out, const json_t *rows, su_error *err)
+{
+    static const char end[] = ".safetensors";
+    size_t length = strlen(out), cut = sizeof end - 1;
+    if (length > cut && !strcmp(out + length - cut, end)) length -= cut;
+    char *path = su_alloc(length + sizeof ".rows.jsonl", 1);
+    if (!path) return su_fail(err, SU_ENOMEM, "no memory for a file's name");
+    snprintf(path, length + sizeof ".rows.jsonl", "%.*s.rows.jsonl", (int)length, out);
+    su_writer *w = NULL;
+    su_status st = su_writer_open(path, &w, err);
+    for (size_t i = 0; i < json_array_size(rows) && !st; i++) {
+        char *line = json_dumps(json_array_get(rows, i), JSON_COMPACT | JSON_PRESERVE_ORDER);
+        st = line ? su_writer_printf(w, err, "%s\n", line) : su_fail(err, SU_ENOMEM, "no memory for a line");
+        free(line);
+    }
+    if (st)
+        su_writer_abort(w);
+    else
+        st = su_writer_commit(w, err);
+    su_free(path);
+    return st;
+}
+
 int su_cmd_embed(int argc, char **argv)
 {
     const char *run = NULL, *data = NULL, *split = "val", *text = NULL, *out = NULL, *device_name = "cpu";
@@ -100,8 +164,8 @@ int su_cmd_embed(int argc, char **argv)
                                  {.name = "images",
                                   .kind = SU_OPT_LIST,
                                   .value = &images,
-                                  .argument = "FILE...",
-                                  .help = "image files"},
+                                  .argument = "FILE|DIR...",
+                                  .help = "image files, or folders of them"},
                                  {.name = "text",
                                   .kind = SU_OPT_STRING,
                                   .value = &text,
@@ -111,7 +175,8 @@ int su_cmd_embed(int argc, char **argv)
                                   .kind = SU_OPT_STRING,
                                   .value = &out,
                                   .argument = "EMB.safetensors",
-                                  .help = "where to write (required): a [rows, width] F32 tensor a stream"},
+                                  .help = "where to write (required): a [rows, width] F32 tensor a stream;\n"
+                                          "EMB.rows.jsonl beside it names the rows"},
                                  {.name = "force-recipe",
                                   .kind = SU_OPT_FLAG,
                                   .value = &any_recipe,
@@ -132,7 +197,7 @@ int su_cmd_embed(int argc, char **argv)
     const su_command command = {
         .name = "embed",
         .synopsis =
-            "--model RUN (--data DS --split S | --images FILE... | --text FILE) --out EMB.safetensors",
+            "--model RUN (--data DS --split S | --images FILE|DIR... | --text FILE) --out EMB.safetensors",
         .summary = "Embeddings (unit rows) of a split, of image files or of a text file's lines.",
         .examples = "  suture embed --model runs/closegap --data roco --split val --out val.safetensors\n"
                     "  suture embed --model runs/closegap --images a.jpg b.png --out images.safetensors\n"
@@ -150,29 +215,40 @@ int su_cmd_embed(int argc, char **argv)
     su_dataset *ds = NULL;
     result results[SU_MAX_STREAMS] = {0};
     int count = 0;
-    json_t *skipped = json_array();
+    su_inputs files = {0};
+    json_t *skipped = json_array(), *rows = json_array();
     su_status st =
         run && out ? SU_OK
                    : su_fail(&err, SU_EINVAL, "%s is missing", run ? "--out EMB.safetensors" : "--model RUN");
     if (!st && (data != NULL) + (images.count > 0) + (text != NULL) != 1)
-        st = su_fail(&err, SU_EINVAL, "give one of --data DS, --images FILE... and --text FILE");
+        st = su_fail(&err, SU_EINVAL, "give one of --data DS, --images FILE|DIR... and --text FILE");
     if (!st) st = su_cli_open_model(run, device_name, (int)threads, &device, &m, &err);
     if (!st) m->any_recipe = any_recipe;
     if (!st && data) {
-        int64_t *items = NULL, rows = 0;
+        int64_t *items = NULL, n = 0;
         float *z[SU_MAX_STREAMS] = {NULL};
         st = su_dataset_open(data, &ds, &err);
-        if (!st) st = su_dataset_split(ds, split, &items, &rows, &err);
-        if (!st) st = su_embed_items(m, ds, items, rows, NULL, "embed", z, &err);
+        if (!st) st = su_dataset_split(ds, split, &items, &n, &err);
+        if (!st) st = su_embed_items(m, ds, items, n, NULL, "embed", z, &err);
         for (; !st && count < m->config.streams; count++)
             results[count] =
-                (result){.name = su_strdup(m->config.stream[count].name), .z = z[count], .rows = rows};
+                (result){.name = su_strdup(m->config.stream[count].name), .z = z[count], .rows = n};
+        for (int64_t i = 0; i < n && !st; i++) {
+            const su_record *r = su_dataset_record(ds, items[i]);
+            json_array_append_new(
+                rows, json_pack("{s:s,s:s,s:s}", "id", r->id, "split", r->split, "group", r->group));
+        }
         su_free(items);
     } else if (!st) {
-        st = text ? embed_text(m, text, &results[0], &err)
-                  : embed_images(m, &images, &results[0], skipped, &err);
+        if (!text) st = su_inputs_list(images.items, images.count, out, &files, &err);
+        if (!st)
+            st = text ? embed_text(m, text, &results[0], &err)
+                      : embed_images(m, &files, &results[0], rows, skipped, &err);
+        for (int64_t i = 0; i < results[0].rows && text && !st; i++)
+            json_array_append_new(rows, json_pack("{s:I}", "line", (json_int_t)i + 1));
         count = 1;
     }
+    if (!st) st = write_rows(out, rows, &err);
     if (!st) {
         su_tensor_view views[SU_MAX_STREAMS];
         for (int i = 0; i < count; i++)
@@ -208,6 +284,8 @@ int su_cmd_embed(int argc, char **argv)
     json_decref(doc);
     json_decref(streams);
     json_decref(skipped);
+    json_decref(rows);
+    su_inputs_free(&files);
     su_model_free(m);
     su_device_close(device);
     su_dataset_close(ds);

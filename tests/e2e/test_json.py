@@ -10,11 +10,20 @@ import subprocess
 
 import numpy
 
-from common import Case, json_lines, main, make_source, make_vocabulary, read, write
+from common import Case, encode, json_lines, main, make_source, make_vocabulary, picture, read, write
 
 HASH = re.compile("^[0-9a-f]{64}$")
 SHARE = "a number from 0 to 1"
 INTERVAL = "[low, high]"
+
+
+def rows_of(path):
+    """The first tensor of a safetensors file of embeddings."""
+    data = read(path)
+    size = int.from_bytes(data[:8], "little")
+    tensor = next(t for name, t in json.loads(data[8:8 + size]).items() if name != "__metadata__")
+    begin, end = tensor["data_offsets"]
+    return numpy.frombuffer(data[8 + size + begin:8 + size + end], "<f4").reshape(tensor["shape"])
 
 
 class Contract(Case):
@@ -158,6 +167,8 @@ class Contract(Case):
         out = self.path("rows.safetensors")
         document = self.document("embed", "--model", self.run_, "--data", self.data, "--split", "all", "--out", out)
         self.assertEqual(document, {"schema": "suture.embed/1", "out": out, "width": 16, "rows": {"image": 48, "text": 48}, "skipped": []})
+        records = json_lines(f"{self.data}/records.jsonl")
+        self.assertEqual(json_lines(self.path("rows.rows.jsonl")), [{"id": r["id"], "split": r["split"], "group": r["group"]} for r in records])
         document = self.document("index", "--model", self.run_, "--data", self.data, "--split", "val", "--out", self.path("second"))
         self.assertEqual((document["rows"], document["width"]), (32, 16))
         document = self.document("compare", self.run_)
@@ -173,6 +184,23 @@ class Contract(Case):
         self.assertEqual(document["rows"], {"image": 1})
         self.assertEqual([s["file"] for s in document["skipped"]], [bad])
         self.refused("embed", "--model", self.run_, "--images", bad, "--out", self.path("none"), names="none of the 1 files")
+
+    def test_embed_names_the_rows_of_a_folder(self):
+        folder = self.path("pictures")
+        rng = numpy.random.default_rng(3)
+        for i in range(70):  # more than are read at a time
+            write(f"{folder}/{i:02}.png", "text" if i % 9 == 4 else encode(picture(rng)))
+        self.suture("embed", "--model", self.run_, "--images", folder, "--out", self.path("folder.safetensors"), "--quiet")
+        names = [f"{folder}/{i:02}.png" for i in range(70) if i % 9 != 4]
+        self.assertEqual([row["file"] for row in json_lines(self.path("folder.rows.jsonl"))], names)
+        z, alone = rows_of(self.path("folder.safetensors")), self.path("alone.safetensors")
+        self.assertEqual(len(z), len(names))
+        for i in (0, 33, 61):
+            self.suture("embed", "--model", self.run_, "--images", names[i], "--out", alone, "--quiet")
+            self.assertLess(numpy.abs(rows_of(alone)[0] - z[i]).max(), 1e-5)
+        write(self.path("lines.txt"), "one\ntwo\n")
+        self.suture("embed", "--model", self.run_, "--text", self.path("lines.txt"), "--out", self.path("lines"), "--quiet")
+        self.assertEqual(json_lines(self.path("lines.rows.jsonl")), [{"line": 1}, {"line": 2}])
 
     # --- streams and exit codes ---
 
@@ -226,7 +254,7 @@ class Contract(Case):
                 (("search", "--index", self.idx, "--text", "a", "-k", "0"), "1 to"),
                 (("eval", "embeddings", "--streams", "image=a.npy"), "two streams"),
                 (("eval", "align", "--model", run), "--data DS"),
-                (("embed", "--model", run, "--out", "x"), "one of --data DS, --images FILE... and --text FILE"),
+                (("embed", "--model", run, "--out", "x"), "one of --data DS, --images FILE|DIR... and --text FILE"),
                 (("index", "--model", run, "--data", data, "--out", self.idx), "already holds an index"),
                 (("data", "import", "csv", self.path("source/pairs.csv"), "--out", data, "--size", 64), "give another --out"),
                 (("text", "tokenize"), "--vocab")):
