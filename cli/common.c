@@ -1,4 +1,5 @@
 #include "cli/common.h"
+#include "base/companion.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "cli/options.h"
@@ -11,24 +12,7 @@
 
 char *su_cli_vocabulary(void)
 {
-    static const char *const places[] = {"/share/suture/bert-base-uncased-vocab.txt",
-                                         "/../share/suture/bert-base-uncased-vocab.txt", NULL};
-    const char *given = getenv("SUTURE_VOCAB");
-    if (given && *given) return su_strdup(given);
-    char program[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (n < 0) return NULL;
-    program[n] = 0;
-    char *slash = strrchr(program, '/');
-    if (slash) *slash = 0;
-    for (int i = 0; places[i]; i++) {
-        su_buffer path;
-        su_buffer_init(&path, PATH_MAX * 2);
-        if (!su_buffer_printf(&path, NULL, "%s%s", program, places[i]) && su_file_exists(path.data))
-            return path.data;
-        su_buffer_free(&path);
-    }
-    return NULL;
+    return su_companion("SUTURE_VOCAB", "share/suture/bert-base-uncased-vocab.txt", "");
 }
 
 su_status su_cli_open_model(const char *folder, const char *device_name, int threads, su_device **device,

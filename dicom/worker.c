@@ -1,4 +1,5 @@
 #include "dicom/worker.h"
+#include "base/companion.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "dicom/worker_protocol.h"
@@ -44,29 +45,6 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static worker *idle;
 
 /* --- starting and ending ------------------------------------------------------------------------------ */
-
-/* Where suture-decode is, freed with su_free. */
-static char *find_program(su_error *err)
-{
-    static const char *const places[] = {"/suture-decode", "/../libexec/suture/suture-decode",
-                                         "/../suture-decode"};
-    const char *given = getenv("SUTURE_DECODE");
-    char own[PATH_MAX], path[PATH_MAX + 64];
-    if (given && *given) return su_strdup(given);
-    const ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
-    own[n < 0 ? 0 : n] = '\0';
-    char *slash = strrchr(own, '/');
-    if (slash) *slash = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, sizeof path, "%s%s", own, places[i]);
-        if (su_file_exists(path)) return su_strdup(path);
-    }
-    su_fail(err, SU_ENOTFOUND,
-            "the program suture-decode, in which compressed pixels are decoded, is neither in %s nor in "
-            "../libexec/suture: install it there, or name it in SUTURE_DECODE",
-            own);
-    return NULL;
-}
 
 /* Nothing of the caller's environment goes along but what finds libraries and steers sanitizers. */
 static int pick_environment(char **picked, int most)
@@ -117,8 +95,13 @@ static int spawn(const char *program, int socket, pid_t *pid)
 static worker *start(su_error *err)
 {
     int pair[2];
-    char *program = find_program(err);
-    if (!program) return NULL;
+    char *program = su_companion("SUTURE_DECODE", "suture-decode", "libexec/suture");
+    if (!program) {
+        su_fail(err, SU_ENOTFOUND,
+                "the program suture-decode, in which compressed pixels are decoded, is neither beside this "
+                "program nor in ../libexec/suture: install it there, or name it in SUTURE_DECODE");
+        return NULL;
+    }
     worker *w = su_calloc(1, sizeof *w);
     if (!w || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
         su_fail(err, w ? SU_EIO : SU_ENOMEM, "no worker for decoding can be started: %s",

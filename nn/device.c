@@ -6,41 +6,25 @@
  *
  * It is never closed again: the CUDA runtime does not survive that. */
 #include "nn/device.h"
+#include "base/companion.h"
+#include "base/memory.h"
 #include "nn/cuda/entry.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LIBRARY "libsuture_cuda.so"
 
-/* path = the program's folder / what; false when it is not there. */
-static bool beside_program(char *path, size_t size, const char *what)
-{
-    ssize_t n = readlink("/proc/self/exe", path, size - 1);
-    if (n < 1) return false;
-    path[n] = '\0';
-    char *slash = strrchr(path, '/');
-    size_t folder = slash ? (size_t)(slash + 1 - path) : 0;
-    if (!slash || folder + strlen(what) + 1 > size) return false;
-    strcpy(path + folder, what);
-    return access(path, R_OK) == 0;
-}
-
 static su_status open_library(const char *device, void **library, su_error *err)
 {
-    char path[4096];
-    const char *named = getenv("SUTURE_CUDA_LIBRARY"), *what = LIBRARY;
-    if (named && *named)
-        what = named;
-    else if (beside_program(path, sizeof path, LIBRARY) ||
-             beside_program(path, sizeof path, "../lib/suture/" LIBRARY))
-        what = path;
-    *library = dlopen(what, RTLD_NOW | RTLD_LOCAL);
+    char *path = su_companion("SUTURE_CUDA_LIBRARY", LIBRARY, "lib/suture");
+    *library = dlopen(path ? path : LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    const bool there = path != NULL;
+    su_free(path);
     if (*library) return SU_OK;
     const char *why = dlerror();
-    if (what != named && what != path)
+    if (!there)
         return su_fail(err, SU_EUNSUPPORTED,
                        "device %s: this build has no CUDA part (" LIBRARY " is not beside the program; it is "
                        "built where CMake finds nvcc, the compiler of the CUDA toolkit): use --device cpu",
@@ -48,7 +32,7 @@ static su_status open_library(const char *device, void **library, su_error *err)
     return su_fail(err, SU_EUNSUPPORTED,
                    "device %s: %s (the CUDA toolkit's libraries, cuBLASLt among them, must be where the "
                    "system looks for libraries, or on LD_LIBRARY_PATH); or use --device cpu",
-                   device, why ? why : what);
+                   device, why ? why : LIBRARY);
 }
 
 /* "cuda", "cuda:1", "cuda,f32", "cuda:1,bf16" */
