@@ -46,6 +46,11 @@ class Floors(unittest.TestCase):
         self.assertEqual(climbs(self.root), [])
         self.assertTrue((self.root / "base/error.h").exists())
 
+    def test_a_build_without_dicom_refuses_each_of_its_commands(self):
+        commands = re.findall(r"su_cmd_dicom_[a-z]+", (self.root / "cli/commands.def").read_text())
+        self.assertEqual(commands, re.findall(r"su_cmd_dicom_[a-z]+", (self.root / "cli/dicom/none.c").read_text()))
+        self.assertTrue(commands)
+
     def test_a_climb_is_found(self):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
