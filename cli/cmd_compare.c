@@ -11,10 +11,10 @@ static const char *html_path, *eval_name = "eval.json";
 static bool force;
 
 static const su_option options_table[] = {
-    {"html", SU_OPT_STRING, &html_path, 0, 0, "FILE",
-     "write a page with charts and training curves; it needs nothing but itself", NULL},
-    {"eval", SU_OPT_STRING, &eval_name, 0, 0, "NAME", "which scores of each run to compare", NULL},
-    {"force", SU_OPT_FLAG, &force, 0, 0, NULL, "compare even when pools, datasets or splits differ", NULL},
+    SU_STRING("html", &html_path, "FILE",
+              "write a page with charts and training curves; it needs nothing but itself"),
+    SU_STRING("eval", &eval_name, "NAME", "which scores of each run to compare"),
+    SU_FLAG("force", &force, "compare even when pools, datasets or splits differ"),
     {0},
 };
 

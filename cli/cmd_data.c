@@ -117,20 +117,18 @@ static bool grey;
 
 /* clang-format off */
 #define IMPORT_OPTIONS                                                                                      \
-    {"licence", SU_OPT_STRING, &import_options.licences, 0, 0, "LIST",                                      \
-     "keep only items under these licences, by commas: cc-by,cc0", NULL},                                   \
-    {"split-fractions", SU_OPT_STRING, &fractions, 0, 0, "T,V,T",                                           \
-     "of train, val and test when split by group", NULL},                                                   \
-    {"seed", SU_OPT_INT, &seed, 0, 9e15, "N", "of the split by group", NULL},                               \
-    {"size", SU_OPT_INT, &size, 32, 1024, "N", "side of the stored square, pixels", NULL},                  \
-    {"fit", SU_OPT_STRING, &fit, 0, 0, "pad|crop",                                                          \
-     "pad: the whole image on black; crop: its central square", NULL},                                      \
-    {"recipe", SU_OPT_STRING, &dicom_recipe, 0, 0, "NAME",                                                  \
-     "how DICOM files are rendered, as in dicom render (default dicom-standard)", NULL},                    \
-    {"spacing", SU_OPT_NUMBER, &spacing, 1e-3, 1e3, "MM",                                                   \
-     "a stored pixel shows so many millimetres (default: pictures are fitted)", NULL},                      \
-    {"grey", SU_OPT_FLAG, &grey, 0, 0, NULL, "store one channel instead of three", NULL},                   \
-    {"threads", SU_OPT_INT, &threads, 0, 1024, "N", "0: one per core; the result is the same for any", NULL}
+    SU_STRING("licence", &import_options.licences, "LIST",                                                  \
+              "keep only items under these licences, by commas: cc-by,cc0"),                                \
+    SU_STRING("split-fractions", &fractions, "T,V,T", "of train, val and test when split by group"),        \
+    SU_INT("seed", &seed, 0, 9e15, "N", "of the split by group"),                                           \
+    SU_INT("size", &size, 32, 1024, "N", "side of the stored square, pixels"),                              \
+    SU_STRING("fit", &fit, "pad|crop", "pad: the whole image on black; crop: its central square"),          \
+    SU_STRING("recipe", &dicom_recipe, "NAME",                                                              \
+              "how DICOM files are rendered, as in dicom render (default dicom-standard)"),                 \
+    SU_NUMBER("spacing", &spacing, 1e-3, 1e3, "MM",                                                         \
+              "a stored pixel shows so many millimetres (default: pictures are fitted)"),                   \
+    SU_FLAG("grey", &grey, "store one channel instead of three"),                                           \
+    SU_INT("threads", &threads, 0, 1024, "N", "0: one per core; the result is the same for any")
 /* clang-format on */
 
 static su_status read_import_options(const char *by_group, const char *by_source, su_error *err)
@@ -173,24 +171,21 @@ static su_status report_import(su_error *err)
 }
 
 static const su_option csv_options[] = {
-    {"out", SU_OPT_STRING, &out_path, 0, 0, "DS", "folder of the dataset to make; needed", NULL},
-    {"image-column", SU_OPT_STRING, &columns.image, 0, 0, "A[,B...]",
-     "column with the image file, relative to the CSV (default image);\nseveral make several image streams",
-     NULL},
-    {"text-column", SU_OPT_STRING, &columns.text, 0, 0, "NAME", "column with the text (default text)", NULL},
-    {"group-column", SU_OPT_STRING, &columns.group, 0, 0, "NAME",
-     "what must stay on one side of a split: patient, article (default: the\nfirst there is of group, "
-     "patient, "
-     "patient_id, subject, subject_id,\narticle; else the image file)",
-     NULL},
-    {"split-column", SU_OPT_STRING, &columns.split, 0, 0, "NAME",
-     "column with train, val, test (default: split, when there is one)", NULL},
-    {"licence-column", SU_OPT_STRING, &columns.licence, 0, 0, "NAME",
-     "column with the licence (default: licence or license)", NULL},
-    {"id-column", SU_OPT_STRING, &columns.id, 0, 0, "NAME",
-     "column with unique ids (default: the image file)", NULL},
-    {"split", SU_OPT_STRING, &split_by, 0, 0, "column|group",
-     "where the split comes from (default: the column, when there is one)", NULL},
+    SU_STRING("out", &out_path, "DS", "folder of the dataset to make; needed"),
+    SU_STRING("image-column", &columns.image, "A[,B...]",
+              "column with the image file, relative to the CSV (default image);\nseveral make several image "
+              "streams"),
+    SU_STRING("text-column", &columns.text, "NAME", "column with the text (default text)"),
+    SU_STRING("group-column", &columns.group, "NAME",
+              "what must stay on one side of a split: patient, article (default: the\nfirst there is of "
+              "group, patient, patient_id, subject, subject_id,\narticle; else the image file)"),
+    SU_STRING("split-column", &columns.split, "NAME",
+              "column with train, val, test (default: split, when there is one)"),
+    SU_STRING("licence-column", &columns.licence, "NAME",
+              "column with the licence (default: licence or license)"),
+    SU_STRING("id-column", &columns.id, "NAME", "column with unique ids (default: the image file)"),
+    SU_STRING("split", &split_by, "column|group",
+              "where the split comes from (default: the column, when there is one)"),
     IMPORT_OPTIONS,
     {0},
 };
@@ -229,19 +224,15 @@ static const char *key;
 static su_option_list reports;
 
 static const su_option dicom_options[] = {
-    {"out", SU_OPT_STRING, &out_path, 0, 0, "DS", "folder of the dataset to make; needed", NULL},
-    {"reports", SU_OPT_LIST, &reports, 0, 0, "PATH",
-     "reports that lie elsewhere: folders, NAME.txt or NAME.xml (NAME: accession\nnumber or study UID), or a "
-     "CSV with "
-     "study_uid or accession, and text",
-     NULL},
-    {"key", SU_OPT_STRING, &key, 0, 0, "FILE",
-     "key of the pseudonyms, made when it is not there (default DS.key); keep it\napart from the dataset",
-     NULL},
-    {"slices", SU_OPT_INT, &slices, 1, SU_DICOM_SLICES_MAX, "N",
-     "a volume is shown by so many of its slices", NULL},
-    {"burned-in", SU_OPT_FLAG, &keep_burned_in, 0, 0, NULL,
-     "also images that say that annotation is burned in", NULL},
+    SU_STRING("out", &out_path, "DS", "folder of the dataset to make; needed"),
+    SU_LIST("reports", &reports, "PATH",
+            "reports that lie elsewhere: folders, NAME.txt or NAME.xml (NAME: accession\nnumber or study "
+            "UID), or a CSV with study_uid or accession, and text"),
+    SU_STRING(
+        "key", &key, "FILE",
+        "key of the pseudonyms, made when it is not there (default DS.key); keep it\napart from the dataset"),
+    SU_INT("slices", &slices, 1, SU_DICOM_SLICES_MAX, "N", "a volume is shown by so many of its slices"),
+    SU_FLAG("burned-in", &keep_burned_in, "also images that say that annotation is burned in"),
     IMPORT_OPTIONS,
     {0},
 };
@@ -287,12 +278,10 @@ int su_cmd_data_import_dicom(int argc, char **argv)
 }
 
 static const su_option roco_options[] = {
-    {"out", SU_OPT_STRING, &out_path, 0, 0, "DS", "folder of the dataset to make; needed", NULL},
-    {"split", SU_OPT_STRING, &split_by, 0, 0, "article|official",
-     "article (default): all figures of an article on one side;\nofficial: the folders' split, and what "
-     "leaks in it is "
-     "printed",
-     NULL},
+    SU_STRING("out", &out_path, "DS", "folder of the dataset to make; needed"),
+    SU_STRING("split", &split_by, "article|official",
+              "article (default): all figures of an article on one side;\nofficial: the folders' split, and "
+              "what leaks in it is printed"),
     IMPORT_OPTIONS,
     {0},
 };
@@ -363,8 +352,8 @@ int su_cmd_data_info(int argc, char **argv)
 static bool strict;
 
 static const su_option audit_options[] = {
-    {"strict", SU_OPT_FLAG, &strict, 0, 0, NULL, "identical texts in two splits are a leak too", NULL},
-    {"threads", SU_OPT_INT, &threads, 0, 1024, "N", "0: one per core", NULL},
+    SU_FLAG("strict", &strict, "identical texts in two splits are a leak too"),
+    SU_INT("threads", &threads, 0, 1024, "N", "0: one per core"),
     {0},
 };
 

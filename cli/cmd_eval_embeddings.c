@@ -18,24 +18,20 @@ static const char *streams_text, *labels_path, *texts_path, *groups_path;
 static int64_t draws = 1000, seed;
 
 static const su_option options_table[] = {
-    {"streams", SU_OPT_STRING, &streams_text, 0, 0, "NAME=FILE,...",
-     "two to eight streams of embeddings, row i of each belonging to sample i:\n"
-     ".npy (float16, float32, float64) or FILE.safetensors[:TENSOR]",
-     NULL},
-    {"labels", SU_OPT_STRING, &labels_path, 0, 0, "FILE",
-     "class of each sample, one a line (empty: none) or .npy of whole numbers:\n"
-     "adds V-measure and nearest-neighbour accuracy",
-     NULL},
-    {"texts", SU_OPT_STRING, &texts_path, 0, 0, "FILE",
-     "text of each sample, one a line: adds recalls that count every candidate\n"
-     "with the query's own text",
-     NULL},
-    {"groups", SU_OPT_STRING, &groups_path, 0, 0, "FILE",
-     "group (patient, article) of each sample, one a line: kept on one side of\n"
-     "the nearest-neighbour split",
-     NULL},
-    {"draws", SU_OPT_INT, &draws, 0, 100000, "N", "bootstrap draws for the intervals; 0: none", NULL},
-    {"seed", SU_OPT_INT, &seed, 0, 9e15, "N", "of the bootstrap and of k-means", NULL},
+    SU_STRING("streams", &streams_text, "NAME=FILE,...",
+              "two to eight streams of embeddings, row i of each belonging to sample i:\n.npy (float16, "
+              "float32, float64) or FILE.safetensors[:TENSOR]"),
+    SU_STRING("labels", &labels_path, "FILE",
+              "class of each sample, one a line (empty: none) or .npy of whole numbers:\nadds V-measure and "
+              "nearest-neighbour accuracy"),
+    SU_STRING("texts", &texts_path, "FILE",
+              "text of each sample, one a line: adds recalls that count every candidate\nwith the query's "
+              "own text"),
+    SU_STRING("groups", &groups_path, "FILE",
+              "group (patient, article) of each sample, one a line: kept on one side of\nthe "
+              "nearest-neighbour split"),
+    SU_INT("draws", &draws, 0, 100000, "N", "bootstrap draws for the intervals; 0: none"),
+    SU_INT("seed", &seed, 0, 9e15, "N", "of the bootstrap and of k-means"),
     {0},
 };
 

@@ -11,11 +11,7 @@
 int su_cmd_model_import(int argc, char **argv)
 {
     const char *out = NULL;
-    const su_option options[] = {{.name = "out",
-                                  .kind = SU_OPT_STRING,
-                                  .value = &out,
-                                  .argument = "DIR",
-                                  .help = "folder of the imported model (required)"},
+    const su_option options[] = {SU_STRING("out", &out, "DIR", "folder of the imported model (required)"),
                                  {0}};
     const su_command command = {
         .name = "model import",

@@ -175,8 +175,8 @@ int su_cmd_text_tokenize(int argc, char **argv)
 {
     const char *vocab = NULL;
     const su_option options[] = {
-        {"vocab", SU_OPT_STRING, &vocab, 0, 0, "VOCAB.txt",
-         "BERT's vocabulary, one token a line; a line's number from 0 is its id", NULL},
+        SU_STRING("vocab", &vocab, "VOCAB.txt",
+                  "BERT's vocabulary, one token a line; a line's number from 0 is its id"),
         {0},
     };
     const su_command command = {

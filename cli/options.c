@@ -16,10 +16,9 @@ static const char *json_path;
 static bool quiet;
 
 static const su_option common[] = {
-    {"json", SU_OPT_STRING, &json_path, 0, 0, "PATH|-",
-     "write the result as JSON to a file, or to stdout (-)", NULL},
-    {"quiet", SU_OPT_FLAG, &quiet, 0, 0, NULL, "no progress on stderr, only warnings", NULL},
-    {"help", SU_OPT_FLAG, NULL, 0, 0, NULL, "show this help", NULL},
+    SU_STRING("json", &json_path, "PATH|-", "write the result as JSON to a file, or to stdout (-)"),
+    SU_FLAG("quiet", &quiet, "no progress on stderr, only warnings"),
+    SU_FLAG("help", NULL, "show this help"),
     {0},
 };
 

@@ -1,8 +1,8 @@
 /* Command lines: one table a subcommand, from which parsing, checking and --help come.
  *
- * Long options only ("--name value" or "--name=value"), plus -h and -k. Every subcommand knows --help, --json
- * PATH|-,
- * --quiet. An unknown option is an error (exit 2) with the nearest known name as a suggestion. */
+ * Long options only ("--name value" or "--name=value"), plus -h and -k. Every subcommand knows --help,
+ * --json PATH|-, --quiet. An unknown option is an error (exit 2) with the nearest known name as a suggestion.
+ */
 #ifndef SU_CLI_OPTIONS_H
 #define SU_CLI_OPTIONS_H
 
@@ -22,6 +22,34 @@ typedef struct {
     bool *given;          /* set to true when the option was on the command line; may be NULL. Then the help
                              text says what holds otherwise */
 } su_option;
+
+/* A line of the table: {SU_STRING("out", &out, "RUN", "folder of the run"), ..., {0}}. Behind the help text
+ * may stand .given = &flag. */
+#define SU_FLAG(name_, value_, ...)                                              \
+    {                                                                            \
+        .name = name_, .kind = SU_OPT_FLAG, .value = value_, .help = __VA_ARGS__ \
+    }
+#define SU_STRING(name_, value_, argument_, ...)                                                          \
+    {                                                                                                     \
+        .name = name_, .kind = SU_OPT_STRING, .value = value_, .argument = argument_, .help = __VA_ARGS__ \
+    }
+#define SU_LIST(name_, value_, argument_, ...)                                                          \
+    {                                                                                                   \
+        .name = name_, .kind = SU_OPT_LIST, .value = value_, .argument = argument_, .help = __VA_ARGS__ \
+    }
+#define SU_INT(name_, value_, low_, high_, argument_, ...)                              \
+    {                                                                                   \
+        .name = name_, .kind = SU_OPT_INT, .value = value_, .low = low_, .high = high_, \
+        .argument = argument_, .help = __VA_ARGS__                                      \
+    }
+#define SU_NUMBER(name_, value_, low_, high_, argument_, ...)                              \
+    {                                                                                      \
+        .name = name_, .kind = SU_OPT_NUMBER, .value = value_, .low = low_, .high = high_, \
+        .argument = argument_, .help = __VA_ARGS__                                         \
+    }
+/* What many have. */
+#define SU_DEVICE_OPTION(value_) SU_STRING("device", value_, "D", "cpu, cuda or cuda:N")
+#define SU_THREADS_OPTION(value_) SU_INT("threads", value_, 0, 1024, "N", "0: all cores")
 
 typedef struct {
     const char *

@@ -77,8 +77,8 @@ int su_cmd_dicom_decode(int argc, char **argv)
     const char *out = NULL;
     int64_t frame = 0;
     const su_option options[] = {
-        {"out", SU_OPT_STRING, &out, 0, 0, "X.npy", "the array to write; needed", NULL},
-        {"frame", SU_OPT_INT, &frame, 1, 2147483647, "N", "only this frame, from 1 (default: all)", NULL},
+        SU_STRING("out", &out, "X.npy", "the array to write; needed"),
+        SU_INT("frame", &frame, 1, 2147483647, "N", "only this frame, from 1 (default: all)"),
         {0},
     };
     const su_command command = {

@@ -34,12 +34,11 @@ int su_cmd_dicom_render(int argc, char **argv)
         snprintf(recipes + used, sizeof recipes - used, "\n%-15s %s", all[i].name, all[i].explanation);
     }
     const su_option options[] = {
-        {"out", SU_OPT_STRING, &out, 0, 0, "X.png", "the picture to write; needed", NULL},
-        {"recipe", SU_OPT_STRING, &recipe, 0, 0, "NAME", recipes, NULL},
-        {"frame", SU_OPT_INT, &frame, 1, 2147483647, "N", "which frame, from 1 (default: the middle one)",
-         NULL},
-        {"spacing", SU_OPT_NUMBER, &spacing, 1e-6, 1e6, "MM",
-         "make pixels squares of so many millimetres (default: as stored)", NULL},
+        SU_STRING("out", &out, "X.png", "the picture to write; needed"),
+        SU_STRING("recipe", &recipe, "NAME", recipes),
+        SU_INT("frame", &frame, 1, 2147483647, "N", "which frame, from 1 (default: the middle one)"),
+        SU_NUMBER("spacing", &spacing, 1e-6, 1e6, "MM",
+                  "make pixels squares of so many millimetres (default: as stored)"),
         {0},
     };
     const su_command command = {

@@ -123,18 +123,16 @@ int su_cmd_dicom_volume(int argc, char **argv)
 {
     request r = {.slices = 9};
     const su_option options[] = {
-        {"out", SU_OPT_STRING, &r.out, 0, 0, "V.npy", "the array to write, float32 [z, y, x]; needed", NULL},
-        {"spacing", SU_OPT_NUMBER, &r.spacing, 1e-3, 1e3, "MM",
-         "side of a voxel (default: the least of the three spacings)", NULL},
-        {"orient", SU_OPT_STRING, &r.orient, 0, 0, "CODE",
-         "where x, y and z run: LPS (default) is left, posterior, superior", NULL},
-        {"native", SU_OPT_FLAG, &r.native, 0, 0, NULL, "the slices' own grid, neither turned nor resampled",
-         NULL},
-        {"stack", SU_OPT_INT, &r.stack, 1, 1e6, "N", "which stack of slices (default: the largest)", NULL},
-        {"montage", SU_OPT_STRING, &r.montage, 0, 0, "X.png",
-         "write representative slices as one picture, too", NULL},
-        {"slices", SU_OPT_INT, &r.slices, 1, 256, "N", "how many of them (default 9)", NULL},
-        {"recipe", SU_OPT_STRING, &r.recipe_name, 0, 0, "NAME", "their rendering, as in dicom render", NULL},
+        SU_STRING("out", &r.out, "V.npy", "the array to write, float32 [z, y, x]; needed"),
+        SU_NUMBER("spacing", &r.spacing, 1e-3, 1e3, "MM",
+                  "side of a voxel (default: the least of the three spacings)"),
+        SU_STRING("orient", &r.orient, "CODE",
+                  "where x, y and z run: LPS (default) is left, posterior, superior"),
+        SU_FLAG("native", &r.native, "the slices' own grid, neither turned nor resampled"),
+        SU_INT("stack", &r.stack, 1, 1e6, "N", "which stack of slices (default: the largest)"),
+        SU_STRING("montage", &r.montage, "X.png", "write representative slices as one picture, too"),
+        SU_INT("slices", &r.slices, 1, 256, "N", "how many of them (default 9)"),
+        SU_STRING("recipe", &r.recipe_name, "NAME", "their rendering, as in dicom render"),
         {0},
     };
     const su_command command = {
