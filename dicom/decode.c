@@ -33,40 +33,66 @@ static uint64_t native_bytes(const su_dicom_layout *l)
     return l->allocated == 1 ? (values + 7) / 8 : values * (uint64_t)(l->allocated / 8);
 }
 
-/* Before memory is taken for a frame: compressed so well that it must be truncated? */
+/* How many bytes one of a codec unpacks to at the most. The others know no end, or a far one, for pictures of
+ * one value (in JPEG a bit can be a block of 64 samples); there it is one of reason, where they are large. */
+static uint64_t largest_expansion(const su_dicom_layout *l)
+{
+    enum { DEFLATE = 1032 /* zlib.net/zlib_tech.html */, FLAT = 4096, LARGE = 64 << 20 };
+    switch (l->syntax->codec) {
+    case SU_CODEC_NATIVE:
+        return 1;
+    case SU_CODEC_RLE:
+        return SU_RLE_EXPANSION_MAX;
+    case SU_CODEC_DEFLATED_FRAME:
+        return DEFLATE;
+    default:
+        return l->frame_bytes > LARGE ? FLAT : UINT32_MAX;
+    }
+}
+
+/* Before memory is taken for a frame: is there enough of it? */
 static su_status check_plausible(su_dicom_file *file, const su_dicom_layout *l, int frame, su_error *err)
 {
-    enum { DEFLATE_EXPANSION_MAX = 1032 }; /* zlib.net/zlib_tech.html */
-    const su_codec codec = l->syntax->codec;
     const su_fragments *f = NULL;
     su_status st = read_fragments(file, l, &f, err);
     if (st) return st;
     const uint64_t length = su_fragments_length(f, frame), bytes = native_bytes(l);
-    const uint64_t most = codec == SU_CODEC_NATIVE           ? 1
-                          : codec == SU_CODEC_RLE            ? SU_RLE_EXPANSION_MAX
-                          : codec == SU_CODEC_DEFLATED_FRAME ? DEFLATE_EXPANSION_MAX
-                                                             : UINT32_MAX;
     if (length > (uint64_t)SU_DICOM_MAX_FRAME_BYTES)
         return su_fail(err, SU_ELIMIT, "%s: a frame of %llu compressed bytes; at most %lld are read",
                        su_dicom_path(file), (unsigned long long)length, (long long)SU_DICOM_MAX_FRAME_BYTES);
-    if (length * most >= bytes) return SU_OK;
-    return su_fail(err, SU_EFORMAT, "%s: truncated: frame %d has %llu bytes, which cannot be %llu unpacked",
-                   su_dicom_path(file), frame + 1, (unsigned long long)length, (unsigned long long)bytes);
+    if (length * largest_expansion(l) >= bytes) return SU_OK;
+    return su_fail(err, SU_EFORMAT,
+                   "%s: truncated: frame %d has %llu bytes of %s, which cannot be a picture of %llu bytes",
+                   su_dicom_path(file), frame + 1, (unsigned long long)length,
+                   su_codec_name(l->syntax->codec), (unsigned long long)bytes);
 }
 
+/* A byte more than the picture may be there, to make its length even. */
 static su_status inflate_frame(const uint8_t *data, size_t length, uint8_t *out, size_t bytes,
                                const char *name, su_error *err)
 {
+    uint8_t beyond[2];
     z_stream z = {.next_in = (z_const Bytef *)(uintptr_t)data,
                   .avail_in = (uInt)length,
                   .next_out = out,
                   .avail_out = (uInt)bytes};
     if (length > UINT32_MAX || inflateInit2(&z, -MAX_WBITS) != Z_OK)
         return su_fail(err, SU_ENOMEM, "%s: no memory to inflate it", name);
-    const int code = inflate(&z, Z_FINISH);
-    const bool whole = z.avail_out == 0 && (code == Z_STREAM_END || code == Z_BUF_ERROR || code == Z_OK);
+    int code = inflate(&z, Z_NO_FLUSH);
+    const bool whole = z.avail_out == 0;
+    if (whole && code == Z_OK) {
+        z.next_out = beyond;
+        z.avail_out = sizeof beyond;
+        code = inflate(&z, Z_NO_FLUSH);
+    }
+    const bool more = whole && code != Z_STREAM_END && z.avail_out == 0;
     inflateEnd(&z);
-    return whole ? SU_OK : su_fail(err, SU_EFORMAT, "%s: a deflated frame is damaged or truncated", name);
+    if (more)
+        return su_fail(err, SU_EFORMAT, "%s: a deflated frame holds more than its picture's %zu bytes", name,
+                       bytes);
+    if (!whole || code == Z_DATA_ERROR)
+        return su_fail(err, SU_EFORMAT, "%s: a deflated frame is damaged or truncated", name);
+    return SU_OK;
 }
 
 /* Codecs that unpack a frame of native form: RLE (by pixel already), DEFLATE, or none. */

@@ -124,6 +124,7 @@ su_status su_dicom_unfold(const uint16_t *words, int64_t count, int bits, int32_
     while (made < wanted && at + 2 <= n) {
         const uint32_t code = UNIT(at), length = UNIT(at + 1);
         at += 2;
+        if (length == 0) break; /* a file of such would be read for ever */
         if (code == DISCRETE) {
             if (at + length > n || made + (int64_t)length > wanted) break;
             for (uint32_t i = 0; i < length; i++) out[made++] = (uint16_t)UNIT(at + i);
@@ -137,7 +138,7 @@ su_status su_dicom_unfold(const uint16_t *words, int64_t count, int bits, int32_
         } else if (code == INDIRECT && resume < 0) {
             /* length segments from a place that is given in bytes; they hold no indirect one. */
             const int parts = bits == 8 ? 4 : 2;
-            if (at + parts > n || length == 0) break;
+            if (at + parts > n) break;
             int64_t target = 0;
             for (int i = 0; i < parts; i++) target |= (int64_t)UNIT(at + i) << (bits == 8 ? 8 : 16) * i;
             resume = at + parts;

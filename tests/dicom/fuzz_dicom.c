@@ -1,4 +1,5 @@
-/* The parsers that meet a DICOM file's bytes in this process, on any bytes whatever. Seeds are DICOM files.
+/* The parsers that meet a DICOM file's bytes in this process, or those of a report beside it, on any bytes
+ * whatever. Seeds are DICOM and XML files.
  *
  *   gcc     fuzz_dicom COUNT [FIRST] FILE...      COUNT damaged copies of the seeds, numbered from FIRST
  *           fuzz_dicom --inputs FOLDER FILE...    the seeds as inputs, for libFuzzer
@@ -8,8 +9,10 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "datasets/dicom/report.h"
 #include "dicom/codestream.h"
 #include "dicom/decode.h"
+#include "dicom/display.h"
 #include "dicom/fragments.h"
 #include "dicom/jls_grey.h"
 #include "dicom/rle.h"
@@ -19,8 +22,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { SCAN, OPEN, RLE, GREY, CODESTREAM, TARGETS };
-enum { FRAMES_BEFORE_FILE = 2, SIZES_BEFORE_FRAME = 4 }; /* bytes between the first and the parser's */
+enum { SCAN, OPEN, RLE, GREY, CODESTREAM, UNFOLD, XML, TARGETS };
+enum {
+    FRAMES_BEFORE_FILE = 2,
+    SIZES_BEFORE_FRAME = 4,
+    SIZES_BEFORE_PALETTE = 3
+}; /* bytes between the first and the parser's */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -78,6 +85,27 @@ static void scan_file(const uint8_t *data, size_t size)
     su_source_close(source);
 }
 
+static void render(su_dicom_file *file, int frame, const su_dicom_frame *decoded)
+{
+    su_dicom_display_file display;
+    const su_dicom_recipe *recipes;
+    int count = 0;
+    double spacing[2];
+    if (!su_dicom_display_open(file, frame, &display, NULL)) {
+        recipes = su_dicom_recipes(&count);
+        for (int i = 0; i < count; i++) {
+            su_image image = {0};
+            if (!su_dicom_render(decoded, &display.show, &recipes[i], &image, NULL))
+                must(image.width == decoded->columns && image.height == decoded->rows,
+                     "a picture is of its frame's size");
+            su_image_free(&image);
+        }
+    }
+    su_dicom_display_close(&display);
+    if (su_dicom_spacing(file, frame, spacing))
+        must(spacing[0] > 0 && spacing[1] > 0, "a spacing is positive");
+}
+
 /* All of it: what the scanner calls plain is DCMTK's to read, in this process. */
 static void open_file(const uint8_t *data, size_t size)
 {
@@ -90,12 +118,21 @@ static void open_file(const uint8_t *data, size_t size)
     if (!su_dicom_open(path, &file, NULL) && !su_dicom_layout_read(file, &layout, NULL) &&
         layout.frame_bytes < 1 << 22) {
         su_dicom_pixels first, last, none;
-        if (!su_dicom_decode(file, 0, &first, NULL)) su_dicom_pixels_mask(&first);
+        if (!su_dicom_decode(file, 0, &first, NULL)) {
+            su_dicom_pixels_mask(&first);
+            render(file, 0, &first.frame);
+        }
         if (!su_dicom_decode(file, layout.frames - 1, &last, NULL)) su_dicom_pixels_mask(&last);
         must(su_dicom_decode(file, layout.frames, &none, NULL) == SU_ENOTFOUND, "there is no frame more");
         su_dicom_pixels_free(&first);
         su_dicom_pixels_free(&last);
         su_dicom_overlays(file);
+    }
+    if (file) {
+        char *text = NULL;
+        if (!su_report_of_sr(su_dicom_dataset(file), &text, NULL))
+            must(strlen(text) < SU_REPORT_MAX, "a report has an end");
+        su_free(text);
     }
     su_dicom_close(file);
     close(fd);
@@ -134,6 +171,35 @@ static void decode_frame(int target, const uint8_t *data, size_t size)
     su_free(frame);
 }
 
+/* Bits, entries wanted, then a segmented palette. */
+static void unfold(const uint8_t *data, size_t size)
+{
+    if (size < SIZES_BEFORE_PALETTE) return;
+    const int64_t count = (int64_t)(size - SIZES_BEFORE_PALETTE) / 2;
+    const int32_t wanted = 1 + (data[1] | data[2] << 8);
+    uint16_t *words = (uint16_t *)(void *)copy(data + SIZES_BEFORE_PALETTE, (size_t)count * 2),
+             *entries = NULL;
+    if (!su_dicom_unfold(words, count, data[0] & 1 ? 8 : 16, wanted, &entries, NULL)) {
+        must(entries, "what was unfolded is there");
+        for (int32_t i = 0; i < wanted; i++)
+            must(entries[i] <= (data[0] & 1 ? 0xff : 0xffff), "an entry has its bits");
+    }
+    su_free(entries);
+    su_free(words);
+}
+
+static void read_report(const uint8_t *data, size_t size)
+{
+    char *bytes = (char *)copy(data, size), *text = NULL;
+    su_error err = {0};
+    if (su_report_of_xml(bytes, size, "x", &text, &err))
+        must(strncmp(err.message, "x: ", 3) == 0, "an error names the file");
+    else
+        must(strlen(text) <= SU_REPORT_MAX, "a report has an end");
+    su_free(text);
+    su_free(bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1 || data[0] >= TARGETS) return 0;
@@ -141,6 +207,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         scan_file(data + 1, size - 1);
     else if (data[0] == OPEN)
         open_file(data + 1, size - 1);
+    else if (data[0] == UNFOLD)
+        unfold(data + 1, size - 1);
+    else if (data[0] == XML)
+        read_report(data + 1, size - 1);
     else
         decode_frame(data[0], data + 1, size - 1);
     return 0;
@@ -192,6 +262,22 @@ static void add_frame(su_source *source, const su_scan *scan, const su_dicom_lay
     su_fragments_free(f);
 }
 
+/* The segmented palettes of a file. */
+static void add_palettes(su_dicom_file *file)
+{
+    static const uint32_t segmented[] = {0x00281221, 0x00281222, 0x00281223};
+    for (size_t i = 0; i < sizeof segmented / sizeof *segmented; i++) {
+        int64_t n = 0, wanted = 0, bits = 16;
+        su_dicom_item *ds = su_dicom_dataset(file);
+        const uint16_t *words = su_dicom_words(ds, segmented[i], &n);
+        if (!words || !su_dicom_integer(ds, 0x00281101, 0, &wanted)) continue;
+        (void)su_dicom_integer(ds, 0x00281101, 2, &bits);
+        const uint8_t head[SIZES_BEFORE_PALETTE] = {bits == 8, (uint8_t)(wanted - 1),
+                                                    (uint8_t)((wanted - 1) >> 8)};
+        add(UNFOLD, head, sizeof head, (const uint8_t *)words, (size_t)n * 2);
+    }
+}
+
 static void add_file(const char *path)
 {
     su_error err = {0};
@@ -205,7 +291,15 @@ static void add_file(const char *path)
         fprintf(stderr, "fuzz_dicom: %s\n", err.message);
         exit(1);
     }
-    if (!su_dicom_open(path, &file, NULL)) su_dicom_layout_read(file, &layout, NULL);
+    if (size > 4 && strcmp(path + strlen(path) - 4, ".xml") == 0) {
+        add(XML, NULL, 0, (const uint8_t *)bytes, size);
+        su_free(bytes);
+        return;
+    }
+    if (!su_dicom_open(path, &file, NULL)) {
+        su_dicom_layout_read(file, &layout, NULL);
+        add_palettes(file);
+    }
     const int frames = layout.frames > 0 ? layout.frames - 1 : 0;
     add(SCAN, (const uint8_t[]){(uint8_t)frames, (uint8_t)(frames >> 8)}, FRAMES_BEFORE_FILE,
         (const uint8_t *)bytes, size);
