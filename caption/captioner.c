@@ -43,8 +43,7 @@ static su_status add_decoder(su_captioner *c, const su_decoder_config *config, s
     return su_decoder_new(config, "decoder.", SU_GROUP_DECODER, &c->model->params, &c->decoder, err);
 }
 
-/* --- files
- * -------------------------------------------------------------------------------------------------------- */
+/* --- files --------------------------------------------------------------------------------------------- */
 
 su_status su_captioner_save(const su_captioner *c, const char *folder, su_error *err)
 {
@@ -145,8 +144,7 @@ su_status su_captioner_open(const char *folder, su_device *device, su_captioner 
     return st;
 }
 
-/* --- start of a training
- * ------------------------------------------------------------------------------------------ */
+/* --- start of a training ------------------------------------------------------------------------------- */
 
 /* Rows of the text tower's word embeddings go to the tokens that are spelled the same. */
 static su_status warm_words(su_captioner *c, int64_t from, const su_wordpiece *whole, su_error *err)

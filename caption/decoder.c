@@ -6,8 +6,7 @@
 enum { HEAD_ROWS = 512 };
 enum { LIST_ID, LIST_POSITION, LIST_TYPE, LIST_ROW, LIST_TARGET, LISTS };
 
-/* --- parameters
- * --------------------------------------------------------------------------------------------------- */
+/* --- parameters ---------------------------------------------------------------------------------------- */
 
 static int64_t add(su_decoder *d, const char *prefix, const char *name, int64_t rows, int64_t columns,
                    int group, bool decay, su_init init)
@@ -94,8 +93,7 @@ void su_decoder_free(su_decoder *d)
     su_free(d);
 }
 
-/* --- buffers
- * ------------------------------------------------------------------------------------------------------ */
+/* --- buffers ------------------------------------------------------------------------------------------- */
 
 void su_decoder_plan(su_decoder *d, su_arena *a, int32_t max_batch, int32_t max_tokens, int32_t memory_tokens,
                      bool backward)
@@ -135,8 +133,7 @@ void su_decoder_plan(su_decoder *d, su_arena *a, int32_t max_batch, int32_t max_
     su_block_plan_scratch(a, d->device, &d->blocks[0].config, rows, memory_rows, &d->scratch);
 }
 
-/* --- forward
- * ------------------------------------------------------------------------------------------------------ */
+/* --- forward ------------------------------------------------------------------------------------------- */
 
 static int32_t *list_of(const su_decoder *d, int which)
 {
@@ -248,8 +245,7 @@ su_status su_decoder_logits(su_decoder *d, const su_decoder_input *in, const voi
     return d->device->ops->sync(d->device, err);
 }
 
-/* --- loss and backward
- * -------------------------------------------------------------------------------------------- */
+/* --- loss and backward --------------------------------------------------------------------------------- */
 
 /* The logits' gradient stands in d->logits; adds the head's gradients and writes its input's rows into dx. */
 static void head_backward(su_decoder *d, int64_t first, int64_t n, void *dx)

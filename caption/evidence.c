@@ -126,8 +126,7 @@ su_status su_evidence_build(su_model *model, int stream, const su_dataset *ds, c
     return SU_OK;
 }
 
-/* --- files
- * -------------------------------------------------------------------------------------------------------- */
+/* --- files --------------------------------------------------------------------------------------------- */
 
 su_status su_evidence_save(const su_evidence *e, const char *folder, char sha256[65], su_error *err)
 {
@@ -219,8 +218,7 @@ su_status su_evidence_open(const char *folder, int32_t width, const char *sha256
     return st;
 }
 
-/* --- search
- * ------------------------------------------------------------------------------------------------------- */
+/* --- search -------------------------------------------------------------------------------------------- */
 
 static bool same(const char *a, const char *b)
 {

@@ -131,8 +131,7 @@ su_status su_generator_add(su_generator *g, int64_t number, const void *memory, 
     return SU_OK;
 }
 
-/* --- one call
- * ----------------------------------------------------------------------------------------------------- */
+/* --- one call ------------------------------------------------------------------------------------------ */
 
 static void add_row(su_generator *g, su_cache_call *call, int32_t slot_number, int32_t id, int32_t position,
                     int32_t type, int32_t place, const int32_t *keys, int32_t length)

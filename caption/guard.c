@@ -10,8 +10,7 @@ const char *su_flag_name(su_flag_kind kind)
     return kind == SU_FLAG_NEGATION ? "negation" : "laterality";
 }
 
-/* --- words and clauses
- * -------------------------------------------------------------------------------------------- */
+/* --- words and clauses --------------------------------------------------------------------------------- */
 
 enum { WORD = 48, SIDE_NONE = 0, SIDE_LEFT = 1, SIDE_RIGHT = 2, SIDE_BOTH = 3 };
 
@@ -89,8 +88,7 @@ static void singular(char *w)
         replace_end(w, 1, "");
 }
 
-/* --- negation
- * ----------------------------------------------------------------------------------------------------- */
+/* --- negation ------------------------------------------------------------------------------------------ */
 
 static const char *const before_it[] = {"no",       "without",  "not",    "nor",  "neither",
                                         "never",    "absence",  "lack",   "free", "negative",
@@ -171,8 +169,7 @@ static void mark_negation(text *t)
     }
 }
 
-/* --- sides
- * -------------------------------------------------------------------------------------------------------- */
+/* --- sides --------------------------------------------------------------------------------------------- */
 
 static const char *const small_words[] = {"a",
                                           "an",
@@ -386,8 +383,7 @@ static su_status read_text(const char *s, text *t, su_error *err)
     return SU_OK;
 }
 
-/* --- comparison
- * --------------------------------------------------------------------------------------------------- */
+/* --- comparison ---------------------------------------------------------------------------------------- */
 
 typedef struct {
     bool found, negated, affirmed, named;

@@ -63,8 +63,7 @@ static void forbid(const su_generation *g, const su_beam *b, su_row *row)
     }
 }
 
-/* --- required phrases
- * --------------------------------------------------------------------------------------------- */
+/* --- required phrases ---------------------------------------------------------------------------------- */
 
 static int32_t length_of(const su_phrases *p, int32_t i)
 {

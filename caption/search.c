@@ -79,8 +79,7 @@ typedef struct {
     float log_prob; /* the decoder's own */
 } candidate;
 
-/* --- memory
- * ------------------------------------------------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------------------------------------- */
 
 /* Twice the beams, so that enough are left when the best ones end; and every beam's way into a required
  * phrase. */
@@ -140,8 +139,7 @@ void su_search_begin(su_search *s, int64_t number)
         (su_beam){.tokens = s->running[0].tokens, .log_probs = s->running[0].log_probs, .phrase = -1};
 }
 
-/* --- beams
- * -------------------------------------------------------------------------------------------------------- */
+/* --- beams --------------------------------------------------------------------------------------------- */
 
 static void continue_beam(su_beam *to, const su_beam *from, const candidate *c, const su_generation *g)
 {
@@ -281,8 +279,7 @@ static void advance_beams(su_search *s, float *logits, const float *log_sums)
     s->over = !s->live || (s->done == g->beams && !(best > s->finished[s->done - 1].score));
 }
 
-/* --- one token at a time: greedy, sampling
- * ------------------------------------------------------------------------ */
+/* --- one token at a time: greedy, sampling ------------------------------------------------------------- */
 
 static int by_score(const void *a, const void *b)
 {

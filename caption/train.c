@@ -59,8 +59,7 @@ static int64_t item_of(const training *r, int64_t number)
     return number < r->items.pairs ? r->items.train[number] : r->items.held[number - r->items.pairs];
 }
 
-/* --- what is trained on
- * ------------------------------------------------------------------------------------------- */
+/* --- what is trained on -------------------------------------------------------------------------------- */
 
 static su_status tokenise(const training *r, const su_wordpiece *wp, int64_t count, int32_t max,
                           su_texts *texts, su_error *err)
@@ -99,7 +98,7 @@ static su_status make_vocabulary(training *r, su_wordpiece **own, su_error *err)
 static su_status find_evidence(training *r, su_error *err)
 {
     su_captioner *c = r->captioner;
-    int32_t k = r->config.evidence, width = su_model_width(c->model), found = 0;
+    int32_t k = r->config.evidence, found = 0;
     if (!k) return SU_OK;
     su_evidence *held = NULL;
     su_status st =
@@ -108,7 +107,6 @@ static su_status find_evidence(training *r, su_error *err)
         st = su_evidence_build(c->model, c->stream, r->data, r->items.held, r->items.held_pairs, &held, err);
     r->evidence = su_alloc((size_t)samples(r) * (size_t)k, sizeof *r->evidence);
     if (!st && !r->evidence) st = su_fail(err, SU_ENOMEM, "no memory for evidence");
-    (void)width;
     for (int64_t i = 0; i < samples(r) && !st; i++) {
         bool own = i < r->items.pairs;
         const float *z =
@@ -157,8 +155,7 @@ static int64_t targets_of(const training *r, int64_t number)
     return n < r->config.max_tokens ? n + 1 : n;
 }
 
-/* --- buffers
- * ------------------------------------------------------------------------------------------------------ */
+/* --- buffers ------------------------------------------------------------------------------------------- */
 
 static su_status plan(training *r, su_error *err)
 {
@@ -213,8 +210,7 @@ static su_status keep_tokens(training *r, su_error *err)
     return st;
 }
 
-/* --- one step
- * ----------------------------------------------------------------------------------------------------- */
+/* --- one step ------------------------------------------------------------------------------------------ */
 
 static su_tower_input image_input(const training *r, const su_batch *b, int32_t first, int32_t count,
                                   bool train)
@@ -250,8 +246,8 @@ static su_status learn_captions(training *r, int32_t first, int32_t count, const
 }
 
 /* Image tokens of a piece of the batch, on the device. */
-static su_status remember(training *r, int32_t first, int32_t count, const void **memory, int32_t *tokens,
-                          su_error *err)
+static su_status see(training *r, int32_t first, int32_t count, bool train, const void **memory,
+                     int32_t *tokens, su_error *err)
 {
     su_captioner *c = r->captioner;
     su_device *d = r->options->device;
@@ -265,7 +261,7 @@ static su_status remember(training *r, int32_t first, int32_t count, const void 
         return SU_OK;
     }
     void *pooled = NULL;
-    su_tower_input in = image_input(r, r->batch, first, count, true);
+    su_tower_input in = image_input(r, r->batch, first, count, train);
     su_status st = su_tower_forward(c->model->tower[c->stream], &in, &pooled, err);
     *memory = su_tower_output(c->model->tower[c->stream], tokens);
     return st;
@@ -279,7 +275,7 @@ static su_status step_alone(training *r, su_error *err)
     for (int32_t first = 0; first < r->batch->count && !st; first += r->micro) {
         int32_t count = r->batch->count - first < r->micro ? r->batch->count - first : r->micro, tokens = 0;
         const void *memory = NULL;
-        st = remember(r, first, count, &memory, &tokens, err);
+        st = see(r, first, count, true, &memory, &tokens, err);
         if (!st) st = learn_captions(r, first, count, memory, tokens, r->d_memory, err);
         if (!st && r->d_memory) {
             su_tower_input in = image_input(r, r->batch, first, count, true);
@@ -360,8 +356,7 @@ static su_status train_step(void *context, int64_t epoch, int64_t in_epoch, doub
     return st;
 }
 
-/* --- one epoch
- * ---------------------------------------------------------------------------------------------------- */
+/* --- one epoch ----------------------------------------------------------------------------------------- */
 
 /* Cross-entropy a token of the held out captions, given what stands before each token. */
 static su_status score_holdout(training *r, double *loss, int64_t *asked, su_error *err)
@@ -382,14 +377,7 @@ static su_status score_holdout(training *r, double *loss, int64_t *asked, su_err
         int64_t n = 0;
         st = su_loader_next(loader, &r->batch, err);
         if (st || !r->batch) break;
-        if (r->kept.rows) {
-            st = remember(r, 0, r->batch->count, &memory, &tokens, err);
-        } else {
-            void *pooled = NULL;
-            su_tower_input in = image_input(r, r->batch, 0, r->batch->count, false);
-            st = su_tower_forward(c->model->tower[c->stream], &in, &pooled, err);
-            memory = su_tower_output(c->model->tower[c->stream], &tokens);
-        }
+        st = see(r, 0, r->batch->count, false, &memory, &tokens, err);
         su_rows_clear(r->rows);
         for (int32_t i = 0; i < r->batch->count; i++) add_sample(r, r->number_of[r->batch->items[i]]);
         su_decoder_input in = su_rows_input(r->rows);
@@ -431,14 +419,12 @@ static su_status end_epoch(void *context, int64_t epoch, su_error *err)
     return st;
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the whole ----------------------------------------------------------------------------------------- */
 
 static su_status check_streams(training *r, su_error *err)
 {
     const su_model *m = r->captioner->model;
-    if (joint(r)) return su_model_check_dataset(m, r->data, err);
-    if (su_embed_image_slot(m, r->data, r->captioner->stream) < 0)
+    if (!joint(r) && su_embed_image_slot(m, r->data, r->captioner->stream) < 0)
         return su_fail(err, SU_EMISMATCH, "%s has no stream '%s', which the model has",
                        su_dataset_folder(r->data), m->config.stream[r->captioner->stream].name);
     return su_model_check_dataset(m, r->data, err);

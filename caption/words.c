@@ -3,8 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
-/* --- detokenisation
- * ----------------------------------------------------------------------------------------------- */
+/* --- detokenisation ------------------------------------------------------------------------------------ */
 
 static bool one_of(const char *token, const char *set)
 {
@@ -75,8 +74,7 @@ char *su_caption_text(const su_wordpiece *wp, const int32_t *ids, int32_t count)
     return st ? NULL : su_strdup("");
 }
 
-/* --- phrases
- * ------------------------------------------------------------------------------------------------------ */
+/* --- phrases ------------------------------------------------------------------------------------------- */
 
 void su_phrases_free(su_phrases *p)
 {

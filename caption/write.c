@@ -16,7 +16,7 @@ typedef struct {
     uint8_t *pixels;
     int64_t numbers[ENCODE];
     su_identity who[ENCODE];
-    float *z, *narrow; /* embeddings of the images in hand */
+    float *z; /* embeddings of the images in hand */
     void *device_z, *device_norm;
     /* What was offered to each caption under way: a table by slot of `number`, of which few are alive. */
     struct offer {

@@ -17,6 +17,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     const char *model, *data, *split, *device;
@@ -42,8 +43,7 @@ typedef struct {
     su_picture_facts *facts; /* [count] of files; the identities point to them */
 } job;
 
-/* --- inputs
- * ------------------------------------------------------------------------------------------------------- */
+/* --- inputs -------------------------------------------------------------------------------------------- */
 
 static const char *name_of(const job *j, int64_t number)
 {
@@ -93,8 +93,10 @@ static void prepare_one(void *context, int64_t task, int worker)
 
 static json_t *error_line(const job *j, int64_t number, const su_error *bad)
 {
-    return j->data ? json_pack("{s:s,s:s}", "id", name_of(j, number), "error", bad->message)
-                   : json_pack("{s:s,s:s}", "file", name_of(j, number), "error", bad->message);
+    char *reason = su_inputs_text(bad->message); /* it names the file, in whatever bytes */
+    json_t *line = json_pack("{s:s,s:s}", j->data ? "id" : "file", name_of(j, number), "error", reason);
+    su_free(reason);
+    return line;
 }
 
 static su_identity who_is(const job *j, int64_t number)
@@ -147,8 +149,7 @@ static su_status fetch(void *context, int32_t room, uint8_t *pixels, int64_t *nu
     return st;
 }
 
-/* --- output
- * ------------------------------------------------------------------------------------------------------- */
+/* --- output -------------------------------------------------------------------------------------------- */
 
 static json_t *tokens_json(const job *j, const su_generated *g)
 {
@@ -196,6 +197,7 @@ static su_status written(void *context, const su_written *w, su_error *err)
     json_object_set_new(line, "file", json_string(record ? record->source : name_of(j, g->number)));
     json_object_set_new(line, "caption", json_string(w->text));
     json_object_set_new(line, "log_prob", json_real(g->log_prob));
+    json_object_set_new(line, "verified", json_false()); /* whoever takes the line further must see it */
     /* Its own text, as reference files have it: `eval caption` takes the file for both. */
     if (record) json_object_set_new(line, "captions", json_pack("[s]", record->text));
     if (j->arguments->confidence) json_object_set_new(line, "tokens", tokens_json(j, g));
@@ -217,23 +219,22 @@ static void show(const json_t *line)
         return;
     }
     const json_t *own = json_array_get(json_object_get(line, "captions"), 0);
-    printf("    %s\n", json_string_value(json_object_get(line, "caption")));
-    if (own) printf("      reference: %s\n", json_string_value(own));
+    printf("    draft:     %s\n", json_string_value(json_object_get(line, "caption")));
+    if (own) printf("    reference: %s\n", json_string_value(own));
     size_t i;
     json_t *x;
     json_array_foreach(json_object_get(line, "evidence"), i, x)
-        printf("      evidence %.2f  %s: %s\n", json_number_value(json_object_get(x, "score")),
+        printf("    evidence %.2f  %s: %s\n", json_number_value(json_object_get(x, "score")),
                json_string_value(json_object_get(x, "id")), json_string_value(json_object_get(x, "caption")));
     json_array_foreach(json_object_get(line, "flags"), i, x) printf(
-        "      ! %s: \"%s\" is %s here and %s in %s\n", json_string_value(json_object_get(x, "kind")),
+        "    ! %s: \"%s\" is %s here and %s in %s\n", json_string_value(json_object_get(x, "kind")),
         json_string_value(json_object_get(x, "word")), json_string_value(json_object_get(x, "caption")),
         json_string_value(json_object_get(x, "evidence")),
         json_string_value(json_object_get(x, "evidence_id")));
     fflush(stdout);
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the whole ----------------------------------------------------------------------------------------- */
 
 static su_status rules_of(const arguments *a, const su_captioner *c, su_generation *g, su_error *err)
 {
@@ -313,7 +314,8 @@ static su_status run(const arguments *a, const su_option_list *given, job *j, su
         j->before = su_ordered_count_before(j->out);
         if (j->before)
             su_log(SU_LOG_INFO, "%lld of %lld were done before", (long long)j->before, (long long)j->count);
-        j->progress = su_progress_new("caption", "images", j->count);
+        if (path && (strcmp(path, "-") || !isatty(STDOUT_FILENO))) /* else the lines themselves are seen */
+            j->progress = su_progress_new("caption", "images", j->count);
         su_caption_work work = {.next = fetch, .written = written, .context = j};
         st = su_caption_write(j->captioner, &rules, (int32_t)a->slots, (int32_t)own.evidence, &work, err);
         su_progress_free(j->progress);
@@ -491,11 +493,13 @@ int su_cmd_caption(int argc, char **argv)
     const su_command command = {
         .name = "caption",
         .synopsis = "--model RUN FILE|DIR... | --data DS [--split S] [options]",
-        .summary = "Writes captions: a draft for a reader, never a finding. JSON Lines in input order with "
-                   "--json; a file\n"
-                   "that cannot be captioned gets a line with the reason. With --data each line also holds "
-                   "the record's\n"
-                   "own text (\"captions\"), so that 'suture eval caption' scores the file against itself.",
+        .summary = "Writes captions for JPEG, PNG and DICOM files: drafts for a reader, never findings, and "
+                   "\"verified\"\n"
+                   "is false in every line. JSON Lines in input order with --json; a file that cannot be "
+                   "captioned gets\n"
+                   "a line with the reason. With --data each line also holds the record's own text "
+                   "(\"captions\"), so\n"
+                   "that 'suture eval caption' scores the file against itself.",
         .examples = "  suture caption --model runs/captions figure.png\n"
                     "  suture caption --model runs/captions folder --json captions.jsonl\n"
                     "  suture caption --model runs/captions folder --json captions.jsonl --resume\n"
@@ -537,7 +541,8 @@ int su_cmd_caption(int argc, char **argv)
     }
     if (!st) st = run(&a, &given, &j, &err);
     if (!st && j.count && !j.written && !j.before)
-        st = su_fail(&err, SU_EFORMAT, "none of the %lld files could be captioned", (long long)j.count);
+        st = su_fail(&err, SU_EFORMAT, "none of the %lld files could be captioned%s", (long long)j.count,
+                     path ? ": the reasons stand in the lines" : "");
     if (!st && person) {
         printf("%lld captioned", (long long)j.written);
         if (j.before) printf(", %lld before", (long long)j.before);

@@ -14,7 +14,7 @@
 void su_inputs_free(su_inputs *in)
 {
     for (int64_t i = 0; i < in->count; i++) {
-        if (in->names && in->names[i] != in->paths[i]) su_free(in->names[i]);
+        if (in->names) su_free(in->names[i]);
         su_free(in->paths[i]);
     }
     su_free(in->paths);
@@ -91,18 +91,16 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The path itself where it is UTF-8; else a copy in which every byte above ASCII is escaped. NULL without
- * memory. */
-static char *name_of(char *path)
+char *su_inputs_text(const char *bytes)
 {
-    size_t n = strlen(path), at = 0;
-    if (su_utf8_valid(path, n)) return path;
-    char *name = su_alloc(3 * n + 1, 1);
-    for (size_t i = 0; name && i < n; i++) {
-        unsigned char c = (unsigned char)path[i];
-        at += (size_t)snprintf(name + at, 4, c < 0x80 ? "%c" : "%%%02X", c);
+    size_t n = strlen(bytes), at = 0;
+    if (su_utf8_valid(bytes, n)) return su_strdup(bytes);
+    char *text = su_alloc(3 * n + 1, 1);
+    for (size_t i = 0; text && i < n; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        at += (size_t)snprintf(text + at, 4, c < 0x80 ? "%c" : "%%%02X", c);
     }
-    return name;
+    return text;
 }
 
 /* Of equal paths the first stays. */
@@ -113,9 +111,9 @@ static su_status each_once(su_inputs *in, su_error *err)
     in->names = su_calloc((size_t)in->count + 1, sizeof(char *));
     bool memory = seen && in->names;
     for (; i < in->count && memory; i++) {
-        char *path = in->paths[i], *name = name_of(path);
+        char *path = in->paths[i], *name = su_inputs_text(path);
         if (name && json_object_get(seen, name)) {
-            if (name != path) su_free(name);
+            su_free(name);
             su_free(path);
             continue;
         }

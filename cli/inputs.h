@@ -19,4 +19,8 @@ su_status su_inputs_list(const char *const *given, int count, const char *but, s
                          su_error *err);
 void su_inputs_free(su_inputs *inputs);
 
+/* A new string for output: the same where the bytes are UTF-8, else every byte above ASCII as %XX. NULL
+ * without memory. */
+char *su_inputs_text(const char *bytes);
+
 #endif

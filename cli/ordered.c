@@ -28,8 +28,7 @@ static char *with_end(const char *path, const char *end)
     return s;
 }
 
-/* --- what an earlier process left
- * --------------------------------------------------------------------------------- */
+/* --- what an earlier process left ---------------------------------------------------------------------- */
 
 static su_status keep_before(void *context, int64_t number, json_t *line, su_error *err)
 {
@@ -122,8 +121,7 @@ int64_t su_ordered_count_before(const su_ordered *o)
     return (int64_t)json_object_size(o->before);
 }
 
-/* --- lines
- * -------------------------------------------------------------------------------------------------------- */
+/* --- lines --------------------------------------------------------------------------------------------- */
 
 static su_status emit(su_ordered *o, const json_t *line, su_error *err)
 {
