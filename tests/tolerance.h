@@ -29,6 +29,9 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"nn.difference", 1e-7}, /* backward against central differences, both float64, h = 1e-5 */
         {"nn.block.f32", 3e-5},  /* two blocks in float32 against float64, values and gradients */
         {"nn.block.difference", 5e-6}, /* gradients through two blocks against central differences, float64 */
+        {"cuda.f32", 3e-6},      /* norm of the error over the norm: the CUDA device in float32 against float64 */
+        {"cuda.bf16", 8e-3},     /* the same where results are rounded to bf16: 2^-9 each; p and ds in attention, too */
+        {"cuda.bf16.pairs", 2e-2}, /* the same for gradients over all pairs: weights and centroids rounded to bf16 */
         {"align.f32", 1e-4},     /* float32 towers and objective, values and gradients, against PyTorch in double */
         {"align.f64", 1e-9},     /* the same in float64 */
         {"align.f32.train", 1e-3}, /* after 20 AdamW steps in float32 */

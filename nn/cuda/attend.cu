@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(WARPS *WARP) attend_head(attend_shape a, T *o,
         float s = -INFINITY;
         if (j < keys) {
             float x[V], dot = 0;
-            for (int d = 0; d < a.dim; d += V) {
+            UNROLL_BY(4) for (int d = 0; d < a.dim; d += V) {
                 load(x, k + own + d);
                 UNROLL for (int e = 0; e < V; e++) dot += query[d + e] * x[e];
             }
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(WARPS *WARP) attend_head(attend_shape a, T *o,
         total = total * shrink + warp_sum(p);
         most = now;
         UNROLL for (int e = 0; e < EACH; e++) sum[e] *= shrink;
-        for (int l = 0; l < WARP && j0 + l < keys; l++) {
+        UNROLL_BY(2) for (int l = 0; l < WARP && j0 + l < keys; l++) {
             const float share = __shfl_sync(ALL_LANES, p, l);
             const T *row = v + __shfl_sync(ALL_LANES, own, l);
             UNROLL for (int e = 0; e < EACH; e++)

@@ -214,7 +214,7 @@ void su_cuda_attention(su_device *d, const su_attention *a, void *o, void *lse, 
 {
     su_cuda *c = su_cuda_of(d);
     if (!takes(c, a)) return;
-    if (c->library && c->library->attention(c, a, o, lse, q, k, v)) return;
+    if (c->library && c->library->attention && c->library->attention(c, a, o, lse, q, k, v)) return;
     const attention_shape s = shape_of(c, a, (((uintptr_t)o | (uintptr_t)q | (uintptr_t)k | (uintptr_t)v) & 15) == 0);
     if (d->act == SU_DTYPE_BF16 && su_cuda_attention_tensor(c, s, (bf16 *)o, (float *)lse, (const bf16 *)q, (const bf16 *)k,
                                                             (const bf16 *)v))
@@ -232,7 +232,7 @@ void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, v
 {
     su_cuda *c = su_cuda_of(d);
     if (!takes(c, a)) return;
-    if (c->library && c->library->attention_backward(c, a, dq, dk, dv, d_o, o, lse, q, k, v)) return;
+    if (c->library && c->library->attention_backward && c->library->attention_backward(c, a, dq, dk, dv, d_o, o, lse, q, k, v)) return;
     const uintptr_t addresses = (uintptr_t)dq | (uintptr_t)dk | (uintptr_t)dv | (uintptr_t)d_o | (uintptr_t)o | (uintptr_t)q |
                                 (uintptr_t)k | (uintptr_t)v;
     const attention_shape s = shape_of(c, a, (addresses & 15) == 0);

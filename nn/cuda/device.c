@@ -40,9 +40,9 @@ static su_status cuda_sync(su_device *d, su_error *err)
 /* A thread has a device of its own in the runtime; ours may be called from any thread, one at a time. */
 void su_cuda_here(su_cuda *c)
 {
-    static _Thread_local const su_cuda *here;
-    if (here == c) return;
-    if (su_cuda_check(c, c->rt->use_device(c->number), "choosing the GPU")) here = c;
+    static _Thread_local int here; /* its number + 1 */
+    if (here == c->number + 1) return;
+    if (su_cuda_check(c, c->rt->use_device(c->number), "choosing the GPU")) here = c->number + 1;
 }
 
 /* --- memory --- */

@@ -21,11 +21,14 @@
 #define DYNAMIC_SHARED(type, name)                                                                           \
     extern __shared__ __align__(16) unsigned char su_dynamic_shared[];                                       \
     type *name = reinterpret_cast<type *>(su_dynamic_shared)
+#define PRAGMA(text) _Pragma(#text)
 #define UNROLL _Pragma("unroll")
+#define UNROLL_BY(n) PRAGMA(unroll n) /* where the compiler's own choice spills */
 #else
 #include "nn/cuda/emulate/emulate.h"
 #define DEVICE static inline
 #define UNROLL
+#define UNROLL_BY(n)
 #endif
 
 enum { WARP = 32 };

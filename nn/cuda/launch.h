@@ -2,7 +2,8 @@
  *
  *     launch(c, "norm", blocks, threads, shared, norm_rows<float, 4>)(y, x, rows, width);
  *
- * A grid of no blocks launches nothing. A failure is recorded under the name. */
+ * A grid of no blocks launches nothing. A failure is recorded under the name; until it is told, nothing more is
+ * launched, because a kernel could take what was not computed for an index. */
 #ifndef SU_NN_CUDA_LAUNCH_H
 #define SU_NN_CUDA_LAUNCH_H
 
@@ -33,7 +34,7 @@ template <class... P> struct launcher {
 
     void operator()(P... p) const
     {
-        if (grid.x < 1 || grid.y < 1 || grid.z < 1) return;
+        if (c->failed || grid.x < 1 || grid.y < 1 || grid.z < 1) return;
         const void *k = reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(kernel));
         su_cuda_here(c);
         void *args[] = {const_cast<void *>(static_cast<const void *>(&p))...};

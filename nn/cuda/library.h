@@ -10,7 +10,8 @@ struct su_cuda_library {
     /* Fills c->products and c->attentions. On failure nothing is left to close. */
     su_status (*open)(su_cuda *c, su_error *err);
     void (*close)(su_cuda *c);
-    /* Each returns whether the work was done (or failed, and that is recorded); false: not for this library. */
+    /* Each returns whether the work was done (or failed, and that is recorded); false: not for this library. The
+     * last two may be NULL. */
     bool (*multiply)(su_cuda *c, const su_cuda_product *p);
     bool (*attention)(su_cuda *c, const su_attention *a, void *o, void *lse, const void *q, const void *k,
                       const void *v);

@@ -1,11 +1,11 @@
 /* The CUDA runtime as the device sees it: one table of functions.
  *
- * runtime_cuda.cu fills it with NVIDIA's; emulate/ with an emulator that runs kernels on the host, where the
+ * runtime_cuda.c fills it with NVIDIA's; emulate/ with an emulator that runs kernels on the host, where the
  * n-th call can be made to fail. Nothing else in nn/cuda/ names a function of the runtime, so every error
  * path can be run without a GPU.
  *
  * Functions return 0 or one of the runtime's error codes; those that mean something to us have names here
- * (runtime_cuda.cu checks their values against NVIDIA's header). Streams, events and graphs are opaque. */
+ * (runtime_cuda.c checks their values against NVIDIA's header). Streams, events and graphs are opaque. */
 #ifndef SU_NN_CUDA_RUNTIME_H
 #define SU_NN_CUDA_RUNTIME_H
 

@@ -313,13 +313,3 @@ int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size g
     }
     return SU_CUDA_OK;
 }
-
-void su_emulate_end(void)
-{
-    for (int t = 0; m.fibers && t < MOST_THREADS; t++)
-        if (m.fibers[t].stack) munmap(m.fibers[t].stack, STACK);
-    free(m.fibers);
-    free(m.buffers);
-    free(m.arena);
-    m = machine{};
-}

@@ -1,7 +1,9 @@
-/* The door of the emulated device, and the library that stands in for cuBLASLt there: plain loops. */
+/* The door of the emulated device, and the library that stands in for cuBLASLt there: plain loops; with
+ * SUTURE_EMULATE_LT the real lt.c on fake_lt.c. */
 #include "nn/cuda/emulate/host.h"
 #include "nn/cuda/entry.h"
 #include "nn/cuda/library.h"
+#include "nn/cuda/lt.h"
 #include "base/memory.h"
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +46,7 @@ static bool multiply(su_cuda *c, const su_cuda_product *p)
 {
     const char *how = getenv("SUTURE_EMULATE_PRODUCT");
     if (how && !strcmp(how, "own")) return false;
-    if (!su_cuda_check(c, su_emulate_call(), "matrix product")) return true;
+    if (c->failed || !su_cuda_check(c, su_emulate_call(), "matrix product")) return true;
     float *a = su_alloc((size_t)p->k, sizeof *a), *b = su_alloc((size_t)(p->k * p->n), sizeof *b);
     float *total = su_alloc((size_t)p->n, sizeof *total), *part = su_alloc((size_t)p->n, sizeof *part);
     bool memory = a && b && total && part;
@@ -82,25 +84,11 @@ static void library_close(su_cuda *c)
     (void)c;
 }
 
-static bool no_attention(su_cuda *c, const su_attention *a, void *o, void *lse, const void *q, const void *k,
-                         const void *v)
-{
-    (void)c, (void)a, (void)o, (void)lse, (void)q, (void)k, (void)v;
-    return false;
-}
-
-static bool no_attention_backward(su_cuda *c, const su_attention *a, void *dq, void *dk, void *dv, const void *d_o,
-                                  const void *o, const void *lse, const void *q, const void *k, const void *v)
-{
-    (void)c, (void)a, (void)dq, (void)dk, (void)dv, (void)d_o, (void)o, (void)lse, (void)q, (void)k, (void)v;
-    return false;
-}
-
-static const su_cuda_library library = {.open = library_open,
-                                        .close = library_close,
-                                        .multiply = multiply,
-                                        .attention = no_attention,
-                                        .attention_backward = no_attention_backward};
+static const su_cuda_library library = {.open = library_open, .close = library_close, .multiply = multiply};
+#ifdef SUTURE_EMULATE_LT /* lt.c, on fake_lt.c */
+static const su_cuda_library lt_library = {
+    .open = su_cuda_lt_open, .close = su_cuda_lt_close, .multiply = su_cuda_lt_multiply};
+#endif
 
 __attribute__((visibility("default"))) su_cuda_entry su_cuda_open;
 
@@ -111,5 +99,9 @@ su_status su_cuda_open(const char *version, size_t table, int number, su_dtype t
     if (strcmp(version, SUTURE_VERSION) != 0 || table != sizeof(su_device_ops))
         return su_fail(err, SU_EMISMATCH, "the emulated CUDA device is of version " SUTURE_VERSION ", the program of %s",
                        version);
-    return su_cuda_new(&su_emulate_runtime, &library, number, type, threads, device, err);
+    const su_cuda_library *use = &library;
+#ifdef SUTURE_EMULATE_LT
+    use = &lt_library;
+#endif
+    return su_cuda_new(&su_emulate_runtime, use, number, type, threads, device, err);
 }

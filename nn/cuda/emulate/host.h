@@ -21,7 +21,6 @@ int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size g
                       size_t shared);
 /* Counts as a call of the runtime: 0, or the failure that is its turn. */
 int su_emulate_call(void);
-void su_emulate_end(void); /* gives back what launches took */
 
 #ifdef __cplusplus
 }

@@ -4,13 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAUNCH_FAILURE = 719, TAIL = 64 };
+enum { LAUNCH_FAILURE = 719, POISON = 8 << 20 /* bytes of a block that begin as NaN */ };
 
 static struct {
     int64_t calls, fail_at;
     bool fail_on;      /* all later ones too */
     size_t used, most; /* bytes of memory */
-    int64_t blocks;    /* live allocations, host and device */
 } state = {.most = (size_t)64 << 30};
 
 /* In front of every block. */
@@ -78,14 +77,13 @@ static int memory_info(size_t *free_bytes, size_t *total)
     return call(LAUNCH_FAILURE);
 }
 
-static int take(void **memory, size_t bytes)
+static int take(void **memory, size_t bytes, bool poison)
 {
     header *h = aligned_alloc(64, (sizeof *h + bytes + 63) / 64 * 64);
     if (!h) return SU_CUDA_EMEMORY;
     h->bytes = bytes;
     *memory = h + 1;
-    memset(*memory, 0xff, bytes);
-    state.blocks++;
+    if (poison) memset(*memory, 0xff, bytes < POISON ? bytes : POISON);
     return SU_CUDA_OK;
 }
 
@@ -94,7 +92,7 @@ static int allocate(void **memory, size_t bytes)
     *memory = NULL;
     int code = call(SU_CUDA_EMEMORY);
     if (!code && bytes > state.most - state.used) code = SU_CUDA_EMEMORY;
-    if (!code) code = take(memory, bytes);
+    if (!code) code = take(memory, bytes, true);
     if (!code) state.used += bytes;
     return code;
 }
@@ -104,10 +102,8 @@ static int release(void *memory)
     if (memory) {
         header *h = (header *)memory - 1;
         state.used -= h->bytes;
-        state.blocks--;
         free(h);
     }
-    if (!state.blocks) su_emulate_end();
     return call(LAUNCH_FAILURE);
 }
 
@@ -115,16 +111,14 @@ static int allocate_host(void **memory, size_t bytes)
 {
     *memory = NULL;
     int code = call(SU_CUDA_EMEMORY);
-    return code ? code : take(memory, bytes);
+    return code ? code : take(memory, bytes, false);
 }
 
 static int release_host(void *memory)
 {
     if (memory) {
-        state.blocks--;
         free((header *)memory - 1);
     }
-    if (!state.blocks) su_emulate_end();
     return call(LAUNCH_FAILURE);
 }
 
