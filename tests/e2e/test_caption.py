@@ -10,14 +10,16 @@ import random
 import signal
 import struct
 import subprocess
+import sys
 import time
 import unittest
 import zlib
 
 import numpy
 
-from common import ENVIRONMENT, MORE, SECONDS, Case, encode, json_lines, main, make_source, picture, read, write
+from common import ENVIRONMENT, MORE, SECONDS, SUTURE, Case, encode, json_lines, main, make_source, picture, read, write
 
+CAPTION_RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/caption-results")
 KILLS = 8 * MORE
 CAPTION = {"epochs": 3, "batch": 8, "holdout": 0, "checkpoint_steps": 2,
            "caption": {"evidence": 2, "max_tokens": 12, "evidence_tokens": 8}}
@@ -230,6 +232,47 @@ class Caption(Case):
                      names="none of the 1 files")
         self.refused("caption", "--model", self.path("align"), self.path("folder/000.png"), names="train --caption")
         self.refused("caption", "--model", self.path("run"), names="--data", code=2)
+
+    def test_caption_results_says_what_eval_caption_says_and_what_costs_nothing(self):
+        data, out, runs = self.path("data"), self.path("results"), [self.path("run"), self.path("run2")]
+        self.suture("train", "--caption", "--from", self.path("align"), "--data", data, "--out", runs[1], "--config",
+                    self.path("caption.config.json"), "--seed", 5, "--quiet")
+        done = subprocess.run([sys.executable, CAPTION_RESULTS, "--data", data, "--out", out, "--caption=--sample --max-tokens 9", *runs],
+                              capture_output=True, text=True, timeout=SECONDS, env=dict(ENVIRONMENT, SUTURE=SUTURE))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = {cells[1].strip(): [c.strip() for c in cells[2:-1]]
+                for cells in (line.split("|") for line in done.stdout.splitlines() if line.startswith("|"))}
+        self.assertEqual([name.rpartition(" --")[0] or name for name in rows],
+                         ["captions", "---", "most frequent", "nearest image, closegap", "closegap --sample", "closegap --sample"])
+        records = json_lines(self.path("data/records.jsonl"))
+        train, val = ([r for r in records if r["split"] == s] for s in ("train", "val"))
+        # The decoders' row: the mean and t-interval of what the command itself says.
+        scores = []
+        for run in runs:
+            file = f"{out}/{os.path.basename(run)}-0.jsonl"
+            self.suture("caption", "--model", run, "--data", data, "--split", "val", "--sample", "--max-tokens", 9, "--json",
+                        f"{run}.val.jsonl", "--quiet")
+            self.assertEqual(read(file), read(f"{run}.val.jsonl"))
+            scores.append(100 * json.loads(self.suture("eval", "caption", "--hypotheses", file, "--references", file, "--json", "-",
+                                                       "--quiet").stdout)["bleu"][0])
+        mean, half = numpy.mean(scores), 12.706 * numpy.std(scores, ddof=1) / 2 ** 0.5
+        row = rows["closegap --sample --max-tokens 9"]
+        self.assertEqual(row[:2], ["2", f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"])
+        # Dealt: the same captions, each beside another image's reference.
+        own, dealt = (json_lines(f"{out}/run-0{end}.jsonl") for end in ("", "-dealt"))
+        self.assertEqual(sorted(x["caption"] for x in own), sorted(x["caption"] for x in dealt))
+        self.assertEqual([x["captions"] for x in dealt], [[r["text"]] for r in val])
+        self.assertNotEqual([x["caption"] for x in own], [x["caption"] for x in dealt])
+        # Nearest: brute force over what `suture embed` wrote.
+        z = []
+        for split in ("train", "val"):
+            self.suture("embed", "--model", self.path("align"), "--data", data, "--split", split, "--out", self.path(f"{split}.safetensors"), "--quiet")
+            raw = read(self.path(f"{split}.safetensors"))
+            size = int.from_bytes(raw[:8], "little")
+            image = json.loads(raw[8:8 + size])["image"]
+            z.append(numpy.frombuffer(raw[8 + size:], "<f4", numpy.prod(image["shape"]), image["data_offsets"][0]).reshape(image["shape"]))
+        nearest = [max(range(len(train)), key=lambda i: z[0][i] @ v) for v in z[1]]
+        self.assertEqual([x["caption"] for x in json_lines(f"{out}/nearest-align.jsonl")], [train[i]["text"] for i in nearest])
 
 
 if __name__ == "__main__":
