@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- presets
- * ------------------------------------------------------------------------------------------------------ */
+/* --- presets -------------------------------------------------------------------------------------------- */
 
 static const su_tower_config vit_base = {
     .kind = SU_TOWER_VIT,
@@ -116,8 +115,7 @@ su_status su_config_objective(const char *name, su_objective *o, su_error *err)
     return SU_OK;
 }
 
-/* --- JSON: one table serves reading and writing
- * ---------------------------------------------------------------------- */
+/* --- JSON: one table serves reading and writing --------------------------------------------------------- */
 
 static const su_field vit_fields[] = {
     SU_FIELD(su_tower_config, "width", width, SU_FIELD_INT32, 1, 16384),

@@ -1,8 +1,7 @@
 /* Configuration of a model and of its training: one JSON document, presets, and the checks on both.
  *
  * A configuration starts from a preset, then a --config file's members, then the command line. The resolved
- * document is written into the run, so that a run says everything about itself. Unknown members are errors.
- */
+ * document is written into the run, so that a run says everything about itself. Unknown members are errors. */
 #ifndef SU_ALIGN_CONFIG_H
 #define SU_ALIGN_CONFIG_H
 

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- towers from a folder of ours
- * ----------------------------------------------------------------------------------- */
+/* --- towers from a folder of ours ----------------------------------------------------------------------- */
 
 static const su_stream_config *stream_of_kind(const su_model_config *c, su_tower_kind kind)
 {
@@ -137,8 +136,7 @@ su_status su_init_load(su_model *m, su_error *err)
     return SU_OK;
 }
 
-/* --- a BERT from Hugging Face
- * ----------------------------------------------------------------------------------------- */
+/* --- a BERT from Hugging Face --------------------------------------------------------------------------- */
 
 static su_status bert_config(const char *path, su_tower_config *t, su_error *err)
 {

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- table
- * -------------------------------------------------------------------------------------------------------- */
+/* --- table ---------------------------------------------------------------------------------------------- */
 
 int32_t su_model_width(const su_model *m)
 {
@@ -117,8 +116,7 @@ void su_model_free(su_model *m)
     su_free(m);
 }
 
-/* --- folder
- * ------------------------------------------------------------------------------------------------------- */
+/* --- folder --------------------------------------------------------------------------------------------- */
 
 su_status su_model_save(const su_model *m, const char *folder, su_error *err)
 {
@@ -181,8 +179,7 @@ static su_status read_config(const char *path, su_model_config *config, char voc
     return st;
 }
 
-/* Before anything of a stated size is allocated: the weights are there, in the shapes that model.json makes.
- */
+/* Before anything of a stated size is allocated: the weights are there, in the shapes that model.json makes. */
 static su_status check_shapes(const su_params *p, int64_t count, const su_safetensors *file, su_error *err)
 {
     su_status st = SU_OK;
@@ -294,8 +291,7 @@ su_status su_model_check_dataset(const su_model *m, const su_dataset *ds, su_err
     return SU_OK;
 }
 
-/* --- buffers
- * ------------------------------------------------------------------------------------------------------ */
+/* --- buffers -------------------------------------------------------------------------------------------- */
 
 static void plan(su_model *m, su_arena *a, int32_t batch, bool backward)
 {
@@ -346,8 +342,7 @@ su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes
     return SU_OK;
 }
 
-/* --- forward, backward
- * ---------------------------------------------------------------------------------------------- */
+/* --- forward, backward ---------------------------------------------------------------------------------- */
 
 su_status su_model_forward(su_model *m, int stream, const su_tower_input *in, void *z, void *norm,
                            su_error *err)
@@ -392,8 +387,7 @@ su_status su_model_temperature(const su_model *m, double *tau, su_error *err)
     return st;
 }
 
-/* --- encoding
- * ----------------------------------------------------------------------------------------------------- */
+/* --- encoding ------------------------------------------------------------------------------------------- */
 
 enum { ENCODE_BATCH = 64 };
 

@@ -4,9 +4,10 @@
  *
  * On disk, a folder (a training run is one too):
  *   model.json          {"schema":"suture.model/1","model":{...su_model_config...}}
- *   model.safetensors   every parameter under its name: "image.encoder.layer.0...",
- * "image.projection.weight", "logit_scale" vocab.txt           the tokenizer's vocabulary, when there is a
- * text stream */
+ *   model.safetensors   every parameter under its name: "image.encoder.layer.0...", "image.projection.weight",
+ *                       "logit_scale"
+ *   vocab.txt           the tokenizer's vocabulary, when there is a text stream
+ */
 #ifndef SU_ALIGN_MODEL_H
 #define SU_ALIGN_MODEL_H
 

@@ -55,8 +55,7 @@ su_status su_objective_apply(const su_objective *o, su_device *d, double lambda_
     return SU_OK;
 }
 
-/* --- one step
- * ----------------------------------------------------------------------------------------------------- */
+/* --- one step ------------------------------------------------------------------------------------------- */
 
 struct su_step {
     su_model *model;

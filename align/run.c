@@ -27,8 +27,7 @@ json_t *su_number_or_null(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-/* --- configuration
- * ------------------------------------------------------------------------------------------------ */
+/* --- configuration -------------------------------------------------------------------------------------- */
 
 /* A folder that already holds a run is continued with the same configuration, or refused. */
 static su_status settle_config(su_run *r, su_error *err)
@@ -63,8 +62,7 @@ static su_status settle_config(su_run *r, su_error *err)
     return st;
 }
 
-/* --- checkpoint
- * ----------------------------------------------------------------------------------------------------- */
+/* --- checkpoint ----------------------------------------------------------------------------------------- */
 
 static const char *best_key(const su_run *r, char key[64])
 {
@@ -137,9 +135,7 @@ bool su_run_score(su_run *r, int64_t epoch, double score)
     return true;
 }
 
-/* --- log
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- log ------------------------------------------------------------------------------------------------ */
 
 typedef struct {
     int64_t done;
@@ -203,8 +199,7 @@ su_status su_run_log(su_run *r, json_t *line, su_error *err)
     return SU_OK;
 }
 
-/* --- open, train, finish
- * ------------------------------------------------------------------------------------------ */
+/* --- open, train, finish -------------------------------------------------------------------------------- */
 
 su_status su_run_open(const su_run_options *options, su_run *r, su_error *err)
 {

@@ -71,8 +71,7 @@ const su_tower_config *su_tower_configuration(const su_tower *t)
     return &t->config;
 }
 
-/* --- parameters
- * --------------------------------------------------------------------------------------------------- */
+/* --- parameters ----------------------------------------------------------------------------------------- */
 
 static su_status check(const su_tower_config *c, const char *prefix, su_error *err)
 {
@@ -177,8 +176,7 @@ void su_tower_free(su_tower *t)
     su_free(t);
 }
 
-/* --- buffers
- * ------------------------------------------------------------------------------------------------------ */
+/* --- buffers -------------------------------------------------------------------------------------------- */
 
 void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward)
 {
@@ -220,8 +218,7 @@ void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward)
     }
 }
 
-/* --- indexes
- * ------------------------------------------------------------------------------------------------------ */
+/* --- indexes -------------------------------------------------------------------------------------------- */
 
 static int32_t *host_list(su_tower *t, int which)
 {
@@ -301,8 +298,7 @@ static su_status bert_lists(su_tower *t, const su_tower_input *in, int32_t token
     return SU_OK;
 }
 
-/* --- forward
- * ------------------------------------------------------------------------------------------------------ */
+/* --- forward -------------------------------------------------------------------------------------------- */
 
 static su_block_call block_call(const su_tower *t, const su_tower_input *in, int32_t layer)
 {
@@ -425,8 +421,7 @@ su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled,
     return SU_OK;
 }
 
-/* --- backward
- * ----------------------------------------------------------------------------------------------------- */
+/* --- backward ------------------------------------------------------------------------------------------- */
 
 su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d_pooled, const void *d_tokens,
                             su_error *err)
@@ -482,8 +477,7 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
     return SU_OK;
 }
 
-/* --- positions
- * ---------------------------------------------------------------------------------------------------- */
+/* --- positions ------------------------------------------------------------------------------------------ */
 
 static double cubic(double x) /* Keys' kernel, a = -0.75, as PyTorch's bicubic interpolation uses it */
 {

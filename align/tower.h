@@ -59,8 +59,7 @@ int32_t su_tower_tokens(const su_tower *t); /* ViT: 1 + all patches; BERT: max_t
  * su_arena). */
 void su_tower_plan(su_tower *t, su_arena *arena, int32_t max_batch, bool backward);
 
-/* The tower's own buffers, valid until its next call: pooled act [batch, width], and room for its gradient.
- */
+/* The tower's own buffers, valid until its next call: pooled act [batch, width], and room for its gradient. */
 void *su_tower_pooled(const su_tower *t);
 void *su_tower_d_pooled(const su_tower *t);
 /* The tokens of the last forward, behind the last norm: act [batch, *tokens, width] (ViT: the class token

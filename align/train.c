@@ -27,8 +27,7 @@ typedef struct {
     su_losses losses; /* of the last step */
 } training;
 
-/* --- model
- * -------------------------------------------------------------------------------------------------------- */
+/* --- model ---------------------------------------------------------------------------------------------- */
 
 static su_status prepare_config(training *r, char **vocabulary, su_error *err)
 {
@@ -120,8 +119,7 @@ static su_status clamp_temperature(training *r, double *tau, su_error *err)
     return st;
 }
 
-/* --- one step, one epoch
- * --------------------------------------------------------------------------------------------- */
+/* --- one step, one epoch -------------------------------------------------------------------------------- */
 
 static su_status train_on(training *r, const su_batch *b, su_error *err)
 {
@@ -239,8 +237,7 @@ static su_status end_epoch(void *context, int64_t epoch, su_error *err)
     return st;
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the whole ------------------------------------------------------------------------------------------ */
 
 static su_status open_run(training *r, su_error *err)
 {

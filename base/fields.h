@@ -1,7 +1,6 @@
 /* A table of a structure's members: one description serves reading them from JSON and writing them.
  *
- *     static const su_field fields[] = {SU_FIELD(options, "batch", batch, SU_FIELD_INT32, 1, 4096), {0}};
- */
+ *     static const su_field fields[] = {SU_FIELD(options, "batch", batch, SU_FIELD_INT32, 1, 4096), {0}}; */
 #ifndef SU_BASE_FIELDS_H
 #define SU_BASE_FIELDS_H
 

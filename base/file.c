@@ -375,8 +375,7 @@ su_status su_writer_commit(su_writer *w, su_error *err)
         w->fd = -1;
         if (close(fd) != 0) st = write_failed(w, w->path, errno, err);
     } else if (!w->in_place) {
-        /* After the fsync a close has nothing left to fail at; it comes last, because it gives up the lock.
-         */
+        /* After the fsync a close has nothing left to fail at; it comes last, because it gives up the lock. */
         if (!st && fsync(w->fd) != 0) st = write_failed(w, w->path, errno, err);
         if (!st && rename(w->temporary, w->path) != 0) st = write_failed(w, w->path, errno, err);
         if (st)

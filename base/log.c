@@ -34,8 +34,7 @@ void su_log(su_log_level level, const char *format, ...)
 
 /* --- progress ----------------------------------------------------------------------------------------- */
 
-/* The rate comes from a ring of one mark a second: what was done since the oldest mark, over the time since.
- */
+/* The rate comes from a ring of one mark a second: what was done since the oldest mark, over the time since. */
 
 enum { MARKS = 31 };
 

@@ -24,8 +24,7 @@ enum {
     TURNED_WIDTH = 8192, /* pixels; wider images are blended without turning */
 };
 
-/* Which input lines make output line o: first[o] .. first[o] + count[o] - 1, weighted by weight[o * most ..].
- */
+/* Which input lines make output line o: first[o] .. first[o] + count[o] - 1, weighted by weight[o * most ..]. */
 typedef struct {
     int32_t lines, most;
     int32_t *first, *count, *weight;

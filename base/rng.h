@@ -1,7 +1,6 @@
 /* Counter-based random numbers: Philox4x32-10 [Salmon et al., SC 2011].
  * A value is a pure function of (seed, stream, counter): no state, so recomputation, resume and any thread
- * count give the same numbers. Streams are named by what they are for and where: seed, step, layer, element.
- */
+ * count give the same numbers. Streams are named by what they are for and where: seed, step, layer, element. */
 #ifndef SU_BASE_RNG_H
 #define SU_BASE_RNG_H
 

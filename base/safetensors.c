@@ -18,8 +18,7 @@ enum { PREFIX = 8, HEADER_MAX = 100 * 1000 * 1000 };
 
 static const char metadata_key[] = "__metadata__";
 
-/* Bytes of a tensor; false when an extent is negative or the product of those that are not 0 passes 2^63 - 1.
- */
+/* Bytes of a tensor; false when an extent is negative or the product of those that are not 0 passes 2^63 - 1. */
 static bool tensor_bytes(const su_tensor_view *v, int64_t *bytes)
 {
     int64_t n = (int64_t)su_dtype_size(v->dtype);

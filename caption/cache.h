@@ -24,8 +24,7 @@ size_t su_cache_bytes(const su_cache *c); /* device memory */
 /* A new image in a slot. memory: act [memory_tokens, memory_width] on the device. */
 void su_cache_set_image(su_cache *c, int32_t slot, const void *memory);
 
-/* Rows of one call, host memory, [rows] each. A row's place may be among the keys of rows of the same call.
- */
+/* Rows of one call, host memory, [rows] each. A row's place may be among the keys of rows of the same call. */
 typedef struct {
     int32_t rows;
     const int32_t *ids, *position, *type;

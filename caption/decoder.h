@@ -69,8 +69,7 @@ su_status su_decoder_loss(su_decoder *d, const su_decoder_input *in, const void 
                           int32_t memory_tokens, double smoothing, double weight, bool learn, void *d_memory,
                           double *loss, int64_t *count, su_error *err);
 
-/* The logits of the positions with a target, in order: act [count, vocabulary], the caller's device memory.
- */
+/* The logits of the positions with a target, in order: act [count, vocabulary], the caller's device memory. */
 su_status su_decoder_logits(su_decoder *d, const su_decoder_input *in, const void *memory,
                             int32_t memory_tokens, void *logits, int64_t *count, su_error *err);
 

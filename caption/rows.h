@@ -4,8 +4,7 @@
  *     type     1        1 1      2        2 2           0     0       0
  *     target                                            the   caption [SEP]     none in evidence
  *
- * Positions count from 0 in each piece. A caption that is too long is cut, and does not learn to end there.
- */
+ * Positions count from 0 in each piece. A caption that is too long is cut, and does not learn to end there. */
 #ifndef SU_CAPTION_ROWS_H
 #define SU_CAPTION_ROWS_H
 

@@ -84,8 +84,7 @@ static su_status resolve(const arguments *a, su_train_config *c, su_error *err)
     return st;
 }
 
-/* Scores the run on the split that was asked for, or on val or test when there is one; leaves RUN/eval.json.
- */
+/* Scores the run on the split that was asked for, or on val or test when there is one; leaves RUN/eval.json. */
 static su_status evaluate(const arguments *a, const char *line, su_device *device, json_t **doc,
                           su_error *err)
 {

@@ -10,8 +10,7 @@
  * or above the program's folder. Freed with su_free; NULL when none is found. */
 char *su_cli_vocabulary(void);
 
-/* Opens the device and the model of a run. Either may be closed with its own function; both NULL on failure.
- */
+/* Opens the device and the model of a run. Either may be closed with its own function; both NULL on failure. */
 su_status su_cli_open_model(const char *folder, const char *device_name, int threads, su_device **device,
                             su_model **model, su_error *err);
 

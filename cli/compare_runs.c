@@ -9,8 +9,7 @@
 
 enum { DOCUMENT_MAX = 16 << 20, SETTINGS_SHOWN = 3 };
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------------- */
 
 static su_status read_member(const char *folder, const char *name, const char *remedy, json_t **root,
                              su_error *err)
@@ -67,8 +66,7 @@ static su_status read_run(su_compared_run *run, const char *eval_name, su_error 
     return status;
 }
 
-/* ---- are the scores of one kind?
- * ------------------------------------------------------------------------------ */
+/* --- are the scores of one kind? ------------------------------------------------------------------------ */
 
 static void add_mismatch(su_comparison *c, const su_compared_run *run, const char *what, const json_t *here,
                          const json_t *there)
@@ -81,8 +79,7 @@ static void add_mismatch(su_comparison *c, const su_compared_run *run, const cha
     free(b);
 }
 
-/* Pool, dataset and split must be those of the first run. A document of foreign embeddings names no dataset.
- */
+/* Pool, dataset and split must be those of the first run. A document of foreign embeddings names no dataset. */
 static su_status check_pools(su_comparison *c, su_error *err)
 {
     const json_t *first = c->run[0].eval;
@@ -105,8 +102,7 @@ static su_status check_pools(su_comparison *c, su_error *err)
     return SU_OK;
 }
 
-/* ---- groups
- * --------------------------------------------------------------------------------------------------- */
+/* --- groups --------------------------------------------------------------------------------------------- */
 
 /* A configuration with its preset's values where it is silent, as those of older versions are about settings
  * that came later. As it stands when it is of another kind. */
@@ -311,8 +307,7 @@ void su_comparison_free(su_comparison *c)
     su_free(c);
 }
 
-/* ---- scores
- * --------------------------------------------------------------------------------------------------- */
+/* --- scores --------------------------------------------------------------------------------------------- */
 
 static const json_t *walk(const json_t *at, const char *path)
 {
@@ -384,8 +379,7 @@ int su_comparison_apart(const su_comparison *c, int group, const char *score)
     return other.ci95[0] > base.ci95[1];
 }
 
-/* ---- the document
- * --------------------------------------------------------------------------------------------- */
+/* --- the document --------------------------------------------------------------------------------------- */
 
 static json_t *number(double value)
 {

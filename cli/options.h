@@ -1,8 +1,7 @@
 /* Command lines: one table a subcommand, from which parsing, checking and --help come.
  *
  * Long options only ("--name value" or "--name=value"), plus -h and -k. Every subcommand knows --help,
- * --json PATH|-, --quiet. An unknown option is an error (exit 2) with the nearest known name as a suggestion.
- */
+ * --json PATH|-, --quiet. An unknown option is an error (exit 2) with the nearest known name as a suggestion. */
 #ifndef SU_CLI_OPTIONS_H
 #define SU_CLI_OPTIONS_H
 

@@ -117,8 +117,7 @@ json_t *su_report_align_json(const su_alignment_score *score, const char *const 
     return NULL;
 }
 
-/* ---- the table
- * ----------------------------------------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------------------ */
 
 /* "0.4120" and "0.4010 .. 0.4230"; "-" for what is not there. percent: as "12.3 %". */
 static const char *show(char *text, size_t size, const json_t *value, bool percent)

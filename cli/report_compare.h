@@ -7,8 +7,7 @@
 void su_report_compare_print(FILE *to, const su_comparison *c);
 
 /* One HTML file, no scripts and nothing loaded from elsewhere: verdicts, tables, intervals of gap and R@10,
- * training curves from RUN/log.jsonl, receipts. Atomic. A log that cannot be read is left out with a warning.
- */
+ * training curves from RUN/log.jsonl, receipts. Atomic. A log that cannot be read is left out with a warning. */
 su_status su_report_compare_html(const su_comparison *c, const char *path, su_error *err);
 
 /* "gap is smaller beyond both intervals (0.120 against 0.390)": how a group stands against the first one;

@@ -1,6 +1,5 @@
 /* The page is written from top to bottom into one buffer: verdicts, the table, intervals as charts, training
- * curves, receipts. Charts are inline SVG in the page's own colours, so they print, and follow a dark screen.
- */
+ * curves, receipts. Charts are inline SVG in the page's own colours, so they print, and follow a dark screen. */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -74,8 +73,7 @@ static int tick_digits(double step)
     return step >= 1 ? 0 : (int)ceil(-log10(step) - 1e-9);
 }
 
-/* ---- intervals
- * ------------------------------------------------------------------------------------------------ */
+/* --- intervals ------------------------------------------------------------------------------------------ */
 
 /* A dot and its whiskers for each group; the axis begins at 0. floor_score: drawn as a grey mark, or NULL. */
 static void put_intervals(page *p, const su_comparison *c, const char *title, const char *score,
@@ -164,8 +162,7 @@ static void put_charts(page *p, const su_comparison *c)
     put(p, "</div>\n");
 }
 
-/* ---- training curves
- * ------------------------------------------------------------------------------------------ */
+/* --- training curves ------------------------------------------------------------------------------------ */
 
 static bool bounds(const su_comparison *c, const su_run_curves *curves, int kind, double box[4])
 {
@@ -274,8 +271,7 @@ static void put_curves(page *p, const su_comparison *c)
     su_free(curves);
 }
 
-/* ---- tables
- * --------------------------------------------------------------------------------------------------- */
+/* --- tables --------------------------------------------------------------------------------------------- */
 
 static void put_estimate(page *p, su_estimate e, bool percent)
 {

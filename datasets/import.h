@@ -4,8 +4,7 @@
  *
  * An importer is a source: an iterator that names files and texts. Everything else is here, once: checks,
  * threads, shards, splits, the licence filter, the list of what was skipped, resuming after a kill. The
- * dataset's bytes depend on the source and the options, never on the number of threads or on interruptions.
- */
+ * dataset's bytes depend on the source and the options, never on the number of threads or on interruptions. */
 #ifndef SU_DATASETS_IMPORT_H
 #define SU_DATASETS_IMPORT_H
 

@@ -6,8 +6,7 @@
  * figure-file.jpg SPLIT/radiology/images/        ROCO_00020.jpg, or PMC3970251_figure-file.jpg as older
  * downloads named them
  *
- * The group is the article: the PMC number in licences.txt, or in dlinks.txt for an item that is not there.
- */
+ * The group is the article: the PMC number in licences.txt, or in dlinks.txt for an item that is not there. */
 #include "base/checksum.h"
 #include "base/file.h"
 #include "base/log.h"

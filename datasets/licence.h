@@ -2,8 +2,7 @@
  *
  *   "CC BY-NC-SA", "cc_by_nc_sa 4.0", "https://creativecommons.org/licenses/by-nc-sa/4.0/"  ->  "cc-by-nc-sa"
  *   "CC0", "CC0 1.0", ".../publicdomain/zero/1.0/"                                          ->  "cc0"
- *   anything else: lower case, words joined by '-'                                          ->  "no-cc-code"
- */
+ *   anything else: lower case, words joined by '-'                                          ->  "no-cc-code" */
 #ifndef SU_DATASETS_LICENCE_H
 #define SU_DATASETS_LICENCE_H
 

@@ -6,8 +6,7 @@
  *
  * A sample's bytes depend on (seed, epoch, sample) alone, so it does not matter which thread makes it. A slot
  * goes from free through filling and ready to held, and back to free by su_loader_release. One lock guards
- * all of it; a thread holds it to claim a sample and to say that it is done, never while it works on pixels.
- */
+ * all of it; a thread holds it to claim a sample and to say that it is done, never while it works on pixels. */
 #include "datasets/loader.h"
 #include "base/checksum.h"
 #include "base/memory.h"

@@ -17,8 +17,7 @@ typedef struct {
 } su_bootstrap_pair;
 
 /* Sample i of draw d is su_rng_below({seed, d, su_rng_name("bootstrap")}, i, n).
- * Time O(draws n width streams), as a matrix product of counts and rows; memory O(draws pairs + workers n).
- */
+ * Time O(draws n width streams), as a matrix product of counts and rows; memory O(draws pairs + workers n). */
 su_status su_bootstrap(const su_rows *streams, int stream_count, int64_t n, int32_t width,
                        const su_bootstrap_pair *pairs, int pair_count, int32_t draws, uint64_t seed,
                        su_pool *pool, su_error *err);

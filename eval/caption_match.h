@@ -1,5 +1,4 @@
-/* Which hypothesis is scored against which references: the ids that every file has, in the references' order.
- */
+/* Which hypothesis is scored against which references: the ids that every file has, in the references' order. */
 #ifndef SU_EVAL_CAPTION_MATCH_H
 #define SU_EVAL_CAPTION_MATCH_H
 

@@ -261,8 +261,7 @@ static void score_task(void *context, int64_t task, int worker)
     }
 }
 
-/* ---- numbering and document frequency -------------------------------------------------------------------
- */
+/* ---- numbering and document frequency ------------------------------------------------------------------- */
 
 static su_status number_grams(scoring *s, int32_t *different, su_error *err)
 {

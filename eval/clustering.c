@@ -57,8 +57,7 @@ static double **tiles_new_all(int32_t width, int workers)
     return tiles;
 }
 
-/* ---- k-means
- * ------------------------------------------------------------------------------------------------- */
+/* --- k-means -------------------------------------------------------------------------------------------- */
 
 typedef struct {
     const su_rows *x;
@@ -282,8 +281,7 @@ su_status su_kmeans(const su_rows *x, int64_t n, int32_t width, int32_t k, int32
               : su_fail(err, SU_ENOMEM, "no memory for %d clusters of %lld points", (int)k, (long long)n);
 }
 
-/* ---- V-measure
- * ----------------------------------------------------------------------------------------------- */
+/* --- V-measure ------------------------------------------------------------------------------------------ */
 
 /* -sum c log(c/n) over counts, which is n times the entropy. */
 static double entropy(const int64_t *counts, int64_t length, int64_t n)
@@ -323,8 +321,7 @@ su_status su_v_measure(const int32_t *class_of, int32_t class_count, const int32
     return SU_OK;
 }
 
-/* ---- nearest neighbours
- * -------------------------------------------------------------------------------------- */
+/* --- nearest neighbours --------------------------------------------------------------------------------- */
 
 typedef struct {
     su_rows asked, known; /* tested rows, and those that may be neighbours */

@@ -3,8 +3,7 @@
  *   "\x93NUMPY" | major | minor | header length (u16, from version 2 u32, little endian) | header | data
  *   header: a Python literal, {'descr': '<f4', 'fortran_order': False, 'shape': (487, 512), } and spaces
  *
- * Objects, structures, strings and complex numbers are SU_EUNSUPPORTED; nothing in a file is ever evaluated.
- */
+ * Objects, structures, strings and complex numbers are SU_EUNSUPPORTED; nothing in a file is ever evaluated. */
 #ifndef SU_EVAL_NPY_H
 #define SU_EVAL_NPY_H
 

@@ -41,8 +41,7 @@ enum {
     KEY_PATH = 8
 }; /* offsets into a block's 16 random streams, plus the branch */
 
-/* --- parameters
- * --------------------------------------------------------------------------------------------------- */
+/* --- parameters ----------------------------------------------------------------------------------------- */
 
 static int64_t add_named(su_params *p, const char *prefix, const char *part, const char *suffix, int rank,
                          const int64_t *shape, bool decay, int group, su_init init, bool packed)
@@ -105,8 +104,7 @@ su_status su_block_add(su_params *p, const su_block_config *c, const su_block_na
     return SU_OK;
 }
 
-/* --- buffers
- * ------------------------------------------------------------------------------------------------------ */
+/* --- buffers -------------------------------------------------------------------------------------------- */
 
 void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
                    int64_t memory_rows, su_block_saved *s)
@@ -147,8 +145,7 @@ void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_confi
     s->narrow = su_arena_take(a, n * w, act);
 }
 
-/* --- forward
- * ------------------------------------------------------------------------------------------------------ */
+/* --- forward -------------------------------------------------------------------------------------------- */
 
 void su_stream_norm(su_device *d, const su_stream *s, void *y, void *sum, void *mean, void *rstd,
                     const void *gamma, const void *beta, double eps, int64_t rows, int32_t width)
@@ -276,8 +273,7 @@ void su_block_forward(const su_block *b, const su_params *p, const su_block_call
     *stream = at;
 }
 
-/* --- backward
- * ----------------------------------------------------------------------------------------------------- */
+/* --- backward ------------------------------------------------------------------------------------------- */
 
 /* d_in (+)= gradient of one branch at its input, given `dy` at its output (dy may be scratch->branch; never
  * written). */

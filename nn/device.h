@@ -19,8 +19,7 @@
  * flight: the same inputs give the same bits on the same device.
  *
  * Errors. Arguments are checked where a model's configuration or a file could make them wrong, and by assert
- * elsewhere. A device may report a failure of an earlier asynchronous operation at the next su_device_sync.
- */
+ * elsewhere. A device may report a failure of an earlier asynchronous operation at the next su_device_sync. */
 #ifndef SU_NN_DEVICE_H
 #define SU_NN_DEVICE_H
 
@@ -40,20 +39,20 @@ typedef enum {
     SU_ACT_TANH,       /* BERT's pooler */
 } su_activation;
 
-/* Attention over B sequences and H heads. Element (b, t, h, d) of q lies at q + (b*tq + t)*q_stride + h*dim +
- * d; k, v likewise with tk and kv_stride, o with tq and o_stride, so a packed [B, T, 3, H, dim] projection is
- * read in place. s_ij = scale <q_i, k_j>;  p = softmax_j over j < lengths[b] (and j <= i + tk - tq when
- * causal);  o_i = sum_j p_ij v_j A row that may see no key gives zeros. Keys beyond the length get zero
- * gradient. */
+/* Attention over B sequences and H heads:
+ *     s_ij = scale <q_i, k_j>;   p_i = softmax of s_ij over j < lengths[b] (and j <= i + tk - tq when causal);
+ *     o_i = sum_j p_ij v_j
+ * A row that may see no key gives zeros. Keys beyond the length get zero gradient. Element (b, t, h, d) of q
+ * lies at q + (b*tq + t)*q_stride + h*dim + d; k, v likewise with tk and kv_stride, o with tq and o_stride, so
+ * a packed [B, T, 3, H, dim] projection is read in place. */
 typedef struct {
     int32_t batch, heads, dim, tq, tk;
     int64_t q_stride, kv_stride, o_stride;
     const int32_t *lengths; /* [B], 1..tk; NULL: all tk */
     bool causal;
     double scale;   /* 1/sqrt(dim) */
-    double dropout; /* on p, 0 <= dropout < 1; element (b, h, i, j) is keyed by its own index, so backward
-                       repeats it */
-    su_rng_key key; /* for dropout */
+    double dropout; /* on p, 0 <= dropout < 1 */
+    su_rng_key key; /* of dropout; element (b, h, i, j) is keyed by its own index, so backward repeats it */
 } su_attention;
 
 /* Attention of single queries over keys and values that lie anywhere in a pool of rows: decoding with a
@@ -82,13 +81,13 @@ typedef struct {
 } su_patches;
 
 typedef struct {
-    double lr, beta1, beta2, eps,
-        weight_decay;  /* decoupled: w -= lr*(m_hat/(sqrt(v_hat)+eps) + weight_decay*w) */
-    int64_t step;      /* 1-based, for bias correction */
-    double grad_scale; /* gradients are multiplied by this first (clipping) */
+    double lr, beta1, beta2, eps;
+    double weight_decay; /* decoupled: w -= lr*(m_hat/(sqrt(v_hat)+eps) + weight_decay*w) */
+    int64_t step;        /* 1-based, for bias correction */
+    double grad_scale;   /* gradients are multiplied by this first (clipping) */
 } su_adamw;
 
-/* What L_CU's centroids are: see nn/device.h's cu operation. */
+/* What L_CU's centroids are: see the operation cu. */
 typedef enum { SU_CENTROIDS_NORMALISED, SU_CENTROIDS_RAW } su_centroids;
 
 enum { SU_MAX_STREAMS = 8 };
@@ -98,10 +97,9 @@ typedef struct su_device su_device;
 typedef struct {
     const char *name;
 
-    /* --- memory -------------------------------------------------------------------------------------------
-     */
-    su_status (*alloc)(su_device *d, size_t bytes, void **memory,
-                       su_error *err); /* SU_ALIGN-aligned, not initialised */
+    /* --- memory ----------------------------------------------------------------------------------------- */
+    /* SU_ALIGN-aligned, not initialised. */
+    su_status (*alloc)(su_device *d, size_t bytes, void **memory, su_error *err);
     void (*release)(su_device *d, void *memory);
     void (*zero)(su_device *d, void *memory, size_t bytes);
     void (*upload)(su_device *d, void *to, const void *from_host, size_t bytes);
@@ -111,22 +109,21 @@ typedef struct {
                     int64_t n);
     su_status (*sync)(su_device *d, su_error *err);
 
-    /* --- linear layers: y = f(x W^T + b); x [rows, in], W [out, in] (as Hugging Face stores it), b [out]
-     * ----- */
-    /* pre: where the pre-activation is kept for backward; may be NULL when f is SU_ACT_NONE or no backward
-     * follows. */
+    /* --- linear layers ---------------------------------------------------------------------------------- */
+    /* y = f(x W^T + b); x [rows, in], W [out, in] (as Hugging Face stores it), b [out]. pre: where the
+     * pre-activation is kept for backward; may be NULL when f is SU_ACT_NONE or no backward follows. */
     void (*linear)(su_device *d, void *y, void *pre, const void *x, const void *w, const void *b,
                    su_activation f, int64_t rows, int32_t out, int32_t in);
-    /* dx = dy W (dx += when add); dW += dy^T x; db += column sums of dy. dx, dw, db may each be NULL.
-     * dy is the gradient at the pre-activation (call act_backward first when f is not SU_ACT_NONE). dw, db:
-     * acc. */
+    /* dx = dy W (dx += when add); dW += dy^T x; db += column sums of dy. dx, dw, db may each be NULL; dw, db
+     * are acc. dy is the gradient at the pre-activation (act_backward first when f is not SU_ACT_NONE). */
     void (*linear_backward)(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy,
                             const void *x, const void *w, int64_t rows, int32_t out, int32_t in);
+    /* In place allowed. */
     void (*act_backward)(su_device *d, void *dpre, const void *dy, const void *pre, su_activation f,
-                         int64_t n); /* in place allowed */
+                         int64_t n);
 
-    /* --- attention: o [B,tq,H,dim], lse C [B,H,tq] = log-sum-exp of each row, kept for backward
-     * -------------- */
+    /* --- attention -------------------------------------------------------------------------------------- */
+    /* o [B,tq,H,dim]; lse C [B,H,tq]: the log-sum-exp of each row, kept for backward. */
     void (*attention)(su_device *d, const su_attention *a, void *o, void *lse, const void *q, const void *k,
                       const void *v);
     /* dq has q's strides, dk and dv have k's; all three overwritten. */
@@ -137,10 +134,10 @@ typedef struct {
     /* No backward: training never decodes a token at a time. */
     void (*attend)(su_device *d, const su_attend *a, void *o, const void *q, const void *k, const void *v);
 
-    /* --- LayerNorm over the last axis, with the residual sum in front
-     * ----------------------------------------- s = x + residual (residual may be NULL: then s = x and sum is
-     * not written) y = (s - mean) * rstd * gamma + beta,   rstd = 1/sqrt(var + eps), var biased sum may alias
-     * x or residual. mean, rstd: C [rows], kept for backward; may be NULL without a backward. */
+    /* --- LayerNorm over the last axis, with the residual sum in front ------------------------------------ */
+    /* s = x + residual; y = (s - mean) * rstd * gamma + beta, rstd = 1/sqrt(var + eps), var biased.
+     * sum: where s is kept, may alias x or residual; with residual NULL s = x and sum is not written.
+     * mean, rstd: C [rows], kept for backward; may be NULL without a backward. */
     void (*norm)(su_device *d, void *y, void *sum, void *mean, void *rstd, const void *x,
                  const void *residual, const void *gamma, const void *beta, double eps, int64_t rows,
                  int32_t width);
@@ -150,15 +147,12 @@ typedef struct {
                           const void *s, const void *mean, const void *rstd, const void *gamma, int64_t rows,
                           int32_t width);
 
-    /* --- element-wise and rows
-     * --------------------------------------------------------------------------------- */
-    void (*add)(su_device *d, void *y, const void *a, const void *b,
-                int64_t n); /* y = a + b; aliases allowed */
-    /* y = keep/(1-p) * x, dropped with probability p by (key, element); its own backward. In place allowed.
-     */
+    /* --- element-wise and rows -------------------------------------------------------------------------- */
+    /* y = a + b; aliases allowed. */
+    void (*add)(su_device *d, void *y, const void *a, const void *b, int64_t n);
+    /* y = x/(1-p), or 0 with probability p by (key, element); its own backward. In place allowed. */
     void (*dropout)(su_device *d, void *y, const void *x, double p, su_rng_key key, int64_t n);
-    /* Stochastic depth: whole rows of `sample` elements are kept with probability 1-p and scaled by 1/(1-p).
-     */
+    /* Stochastic depth: rows of `sample` elements are kept with probability 1-p and scaled by 1/(1-p). */
     void (*drop_path)(su_device *d, void *y, const void *x, double p, su_rng_key key, int64_t samples,
                       int64_t sample);
     /* y[r] = x[index[r]] (y[r] += when add). */
@@ -174,14 +168,13 @@ typedef struct {
     /* y[b] = mean over t < lengths[b] of x[b][first + t]; x [B, T, width]; lengths NULL: all of T - first. */
     void (*mean_pool)(su_device *d, void *y, const void *x, const int32_t *lengths, int32_t batch,
                       int32_t tokens, int32_t first, int32_t width);
+    /* dx overwritten, zeros where not pooled. */
     void (*mean_pool_backward)(su_device *d, void *dx, const void *dy, const int32_t *lengths, int32_t batch,
-                               int32_t tokens, int32_t first,
-                               int32_t width); /* dx overwritten, zeros where not pooled */
-    void (*patches)(su_device *d, void *out, const uint8_t *images,
-                    const su_patches *p); /* images [B, H, W, C] */
+                               int32_t tokens, int32_t first, int32_t width);
+    /* images [B, H, W, C] */
+    void (*patches)(su_device *d, void *out, const uint8_t *images, const su_patches *p);
 
-    /* --- embeddings and losses (all C)
-     * ------------------------------------------------------------------------- */
+    /* --- embeddings and losses (all C) ------------------------------------------------------------------ */
     /* z = x / max(|x|, 1e-12), x A [rows, width] -> z C; norm C [rows] kept for backward. dx overwritten. */
     void (*normalise)(su_device *d, void *z, void *norm, const void *x, int64_t rows, int32_t width);
     void (*normalise_backward)(su_device *d, void *dx, const void *dz, const void *z, const void *norm,
@@ -199,27 +192,26 @@ typedef struct {
     void (*atp)(su_device *d, void *loss, void *dx, void *dy, const void *x, const void *y, double weight,
                 int64_t n, int32_t width);
     /* L_CU over M streams [eq 8, 9]: mu_i = mean_m z_i^m, then
-     *   NORMALISED: u_i = mu_i/|mu_i|, L = log( 2/(N(N-1)) sum_{i<j} exp(-2 |u_i - u_j|^2) )      (released
-     * code; default) RAW:        L = log( 1/N sum_i sum_{j != i} exp(-2 |mu_i - mu_j|^2) ) (the paper's
-     * equation) weight*L ADDED to loss; dz[m] ADDED (dz NULL: value only). SU_EINVAL when n < 2. Never stores
-     * more than a tile. */
+     *   NORMALISED (the released code; default):  u_i = mu_i/|mu_i|,
+     *                                             L = log( 2/(N(N-1)) sum_{i<j} exp(-2 |u_i - u_j|^2) )
+     *   RAW (the paper's equation):               L = log( 1/N sum_i sum_{j != i} exp(-2 |mu_i - mu_j|^2) )
+     * weight*L ADDED to loss; dz[m] ADDED (dz NULL: value only). SU_EINVAL when n < 2. Never stores more than a
+     * tile. */
     su_status (*cu)(su_device *d, void *loss, void *const *dz, const void *const *z, int streams,
                     su_centroids form, double weight, int64_t n, int32_t width, su_error *err);
     /* Next-token cross-entropy with label smoothing e: target distribution (1-e) one-hot + e/classes.
-     *   loss C [1] += weight * sum over rows with target >= 0;  dlogits A [rows, classes] overwritten (may
-     * alias logits; NULL: value only) losses: C [rows] per-row loss, unweighted, may be NULL. */
+     * loss C [1] += weight * sum over rows with target >= 0. dlogits A [rows, classes] overwritten, may alias
+     * logits; NULL: value only. losses: C [rows], each row's loss, unweighted; may be NULL. */
     void (*cross_entropy)(su_device *d, void *loss, void *losses, void *dlogits, const void *logits,
                           const int32_t *targets, double smoothing, double weight, int64_t rows,
                           int32_t classes);
 
-    /* --- optimiser (all C; n elements)
-     * ------------------------------------------------------------------------- */
-    void (*sum_squares)(su_device *d, double *result, const void *x,
-                        int64_t n); /* accumulated in double, waits */
+    /* --- optimiser (all C; n elements) ------------------------------------------------------------------ */
+    /* Accumulated in double; waits. */
+    void (*sum_squares)(su_device *d, double *result, const void *x, int64_t n);
     void (*adamw)(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o, int64_t n);
 
-    /* --- search: scores A/C... see retrieve/: best k of <q_i, x_j> + none
-     * -------------------------------------- */
+    /* --- search ----------------------------------------------------------------------------------------- */
     /* For every query row the k largest inner products with rows of x (acc), ties to the smaller row number,
      * sorted. rows int64 [queries, k], scores float [queries, k], both HOST memory. k <= n. */
     su_status (*top_k)(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x,
@@ -231,8 +223,7 @@ typedef struct {
 struct su_device {
     const su_device_ops *ops;
     su_dtype act, acc;
-    su_pool *pool; /* host threads: the CPU device computes on them; loaders have their own. Owned by the
-                      device. */
+    su_pool *pool; /* host threads, owned: the CPU device computes on them; loaders have their own */
     char description[128]; /* "CPU, 2 threads, AVX-512" */
     void *state;
 };

@@ -220,8 +220,7 @@ int64_t su_params_find(const su_params *p, const char *name)
     return -1;
 }
 
-/* --- files
- * -------------------------------------------------------------------------------------------------------- */
+/* --- files ---------------------------------------------------------------------------------------------- */
 
 /* Host copies of one flat array as F32. */
 static su_status download_floats(const su_params *p, const void *array, int64_t elements, float **host,
@@ -335,8 +334,7 @@ su_status su_params_load(su_params *p, const su_safetensors *file, bool moments,
     return st ? st : d->ops->sync(d, err);
 }
 
-/* --- optimiser
- * ---------------------------------------------------------------------------------------------------- */
+/* --- optimiser ------------------------------------------------------------------------------------------ */
 
 double su_schedule(const su_optimiser *o, int64_t step)
 {

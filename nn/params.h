@@ -51,8 +51,7 @@ typedef struct {
 void su_params_init(su_params *p, su_device *device);
 void su_params_free(su_params *p);
 
-/* Adds a parameter and returns its index (its offset is items[index].offset). A failure is kept until commit.
- */
+/* Adds a parameter and returns its index (its offset is items[index].offset). A failure is kept until commit. */
 int64_t su_params_add(su_params *p, const char *name, int rank, const int64_t *shape, bool decay, int group,
                       su_init init, double scale, bool packed);
 /* Before commit: the group's parameters will not learn. */
@@ -92,8 +91,7 @@ su_status su_params_load(su_params *p, const su_safetensors *file, bool moments,
 /* The first `count` parameters' weights alone. */
 su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors *file, su_error *err);
 
-/* --- optimiser
- * ---------------------------------------------------------------------------------------------------- */
+/* --- optimiser ------------------------------------------------------------------------------------------ */
 
 enum { SU_LR_GROUPS = 9 };
 

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- build
- * -------------------------------------------------------------------------------------------------------- */
+/* --- build ---------------------------------------------------------------------------------------------- */
 
 typedef struct {
     float *vectors;
@@ -133,9 +132,7 @@ su_status su_index_build(su_model *model, const char *model_folder, const char *
     return st;
 }
 
-/* --- open
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- open ----------------------------------------------------------------------------------------------- */
 
 struct su_index {
     json_t *manifest;
@@ -278,8 +275,7 @@ const char *su_index_model_sha256(const su_index *x)
     return text_of(x->manifest, "model_sha256");
 }
 
-/* --- search
- * ------------------------------------------------------------------------------------------------------- */
+/* --- search --------------------------------------------------------------------------------------------- */
 
 su_status su_index_search(const su_index *x, su_device *device, const float *query,
                           const su_index_filter *filter, int32_t k, su_hit *hits, int32_t *found,

@@ -108,8 +108,7 @@ static double largest(const double *x, int64_t n)
 }
 
 /* Gradients against the file's "front" + name, relative to the tensor's largest. A key's bias moves all
- * scores of a query alike, so its gradient is zero but for rounding: it is measured against the query bias's.
- */
+ * scores of a query alike, so its gradient is zero but for rounding: it is measured against the query bias's. */
 CHECK_UNUSED static void golden_gradients(const su_params *p, const su_safetensors *file, const char *front,
                                           double tolerance)
 {

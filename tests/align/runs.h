@@ -1,5 +1,4 @@
-/* A small dataset, a configuration and a vocabulary file for whole trainings, all below the scratch folder.
- */
+/* A small dataset, a configuration and a vocabulary file for whole trainings, all below the scratch folder. */
 #ifndef SU_TESTS_ALIGN_RUNS_H
 #define SU_TESTS_ALIGN_RUNS_H
 

@@ -151,8 +151,7 @@ static void what_is_no_bert_is_refused_by_name(void **state)
     su_device_close(d);
 }
 
-/* --- towers of ours
- * ---------------------------------------------------------------------------------------------- */
+/* --- towers of ours ------------------------------------------------------------------------------------- */
 
 static double *values(const su_model *m, const char *name)
 {

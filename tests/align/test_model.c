@@ -112,8 +112,7 @@ static void texts_are_tokenised_and_cut_as_the_tower_wants(void **state)
     su_device_close(d);
 }
 
-/* --- folders that are not right
- * ------------------------------------------------------------------------------ */
+/* --- folders that are not right ------------------------------------------------------------------------- */
 
 static void write_json(const char *path, json_t *root)
 {
@@ -212,8 +211,7 @@ static void a_model_needs_a_vocabulary_that_fits(void **state)
     su_device_close(d);
 }
 
-/* --- no memory
- * ------------------------------------------------------------------------------------------------- */
+/* --- no memory ------------------------------------------------------------------------------------------ */
 
 static su_device *device;
 static su_model *model;

@@ -9,8 +9,7 @@ static const su_objective closegap = {.lambda_infonce = 1, .lambda_atp = 1,
                                       .atp_end = -1,
                                       .cu_end = -1};
 
-/* --- against PyTorch ---------------------------------------------------------------------------------------
- */
+/* --- against PyTorch --------------------------------------------------------------------------------------- */
 
 static void equals_pytorch(int streams, su_dtype type, int threads, const char *tolerance)
 {
@@ -52,8 +51,7 @@ static void losses_and_all_gradients_equal_pytorch(void **state)
     }
 }
 
-/* --- against differences
- * ------------------------------------------------------------------------------------- */
+/* --- against differences -------------------------------------------------------------------------------- */
 
 typedef struct {
     su_model *model;
@@ -134,8 +132,7 @@ static void every_gradient_equals_differences_with_dropout_in_pieces(void **stat
     }
 }
 
-/* --- pieces
- * ---------------------------------------------------------------------------------------------------- */
+/* --- pieces --------------------------------------------------------------------------------------------- */
 
 /* The gradient of `count` samples in pieces of `micro`, and the losses. */
 static double *pieces(su_dtype type, int32_t count, int32_t micro, int threads, su_losses *losses, int64_t *n)
@@ -191,8 +188,7 @@ static void threads_do_not_change_a_bit(void **state)
     check_free_all();
 }
 
-/* --- weights
- * ---------------------------------------------------------------------------------------------------- */
+/* --- weights -------------------------------------------------------------------------------------------- */
 
 static void scheduled_weights_hold_then_move_linearly(void **state)
 {

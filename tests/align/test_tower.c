@@ -94,8 +94,7 @@ static void backward(fixture *f, const su_tower_input *in, const double *upstrea
     f->device->ops->release(f->device, dy);
 }
 
-/* --- against transformers ---------------------------------------------------------------------------------
- */
+/* --- against transformers --------------------------------------------------------------------------------- */
 
 static void equals_transformers(const char *path, su_tower_config c, const char *tolerance, su_dtype type,
                                 int threads)
@@ -206,8 +205,7 @@ static void positions_are_interpolated_as_pytorch_does(void **state)
     check_free_all();
 }
 
-/* --- gradients by differences, with all the noise of training
- * ------------------------------------------------ */
+/* --- gradients by differences, with all the noise of training ------------------------------------------- */
 
 typedef struct {
     fixture *f;
@@ -319,8 +317,7 @@ static void bert_gradients_equal_differences_under_all_dropouts(void **state)
     }
 }
 
-/* --- calls
- * -------------------------------------------------------------------------------------------------- */
+/* --- calls ---------------------------------------------------------------------------------------------- */
 
 static void planning_without_backward_gives_the_same_bits_in_less_memory(void **state)
 {

@@ -261,8 +261,7 @@ static void a_write_that_fails_keeps_the_old_file(void **state)
     assert_int_equal(names_in(scratch), before);
 }
 
-/* A child rewrites a file over and over, 200 kB of one letter each; whenever it is killed, the file is whole.
- */
+/* A child rewrites a file over and over, 200 kB of one letter each; whenever it is killed, the file is whole. */
 static void a_kill_at_any_moment_leaves_a_whole_file(void **state)
 {
     (void)state;

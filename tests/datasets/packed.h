@@ -108,8 +108,7 @@ static inline char *packed_record(const packed_sample *s)
     return line;
 }
 
-/* A new folder under the temporary one with the dataset in it; the manifest is returned too when asked for.
- */
+/* A new folder under the temporary one with the dataset in it; the manifest is returned too when asked for. */
 static inline char *packed_make(const packed_sample *samples, int count, json_t **manifest_out)
 {
     const char *base = getenv("TMPDIR");

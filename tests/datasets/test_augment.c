@@ -91,8 +91,7 @@ static void values_out_of_range_are_refused_by_name(void **state)
     assert_contains(err.message, "max_rotation");
 }
 
-/* A turn by a right angle moves pixels without mixing them: out (column, row) is in (side - 1 - row, column).
- */
+/* A turn by a right angle moves pixels without mixing them: out (column, row) is in (side - 1 - row, column). */
 static void a_right_angle_moves_every_pixel_to_its_place(void **state)
 {
     (void)state;

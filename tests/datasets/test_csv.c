@@ -37,8 +37,7 @@ static su_csv *open_bytes(const char *bytes, size_t length)
     return csv;
 }
 
-/* The next row's fields joined by '|', with its line: "3:a|b". "end" after the last; a broken one's reason.
- */
+/* The next row's fields joined by '|', with its line: "3:a|b". "end" after the last; a broken one's reason. */
 static void expect_row(su_csv *csv, const char *expected)
 {
     const su_csv_row *row = NULL;

@@ -105,8 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef SU_LIBFUZZER
-/* Random pieces that are near to something: well-formed characters of every length, marks, words, and noise.
- */
+/* Random pieces that are near to something: well-formed characters of every length, marks, words, and noise. */
 static size_t make_input(uint64_t number, uint8_t *out)
 {
     static const char *const pieces[] = {"fracture",
