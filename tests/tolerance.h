@@ -32,6 +32,16 @@ static __attribute__((noinline, unused)) double su_tolerance(const char *what)
         {"cuda.f32", 3e-6},      /* norm of the error over the norm: the CUDA device in float32 against float64 */
         {"cuda.bf16", 8e-3},     /* the same where results are rounded to bf16: 2^-9 each; p and ds in attention, too */
         {"cuda.bf16.pairs", 2e-2}, /* the same for gradients over all pairs: weights and centroids rounded to bf16 */
+        {"cuda.f32.losses", 1e-5},     /* the golden files' losses on the CUDA device in float32 */
+        {"cuda.f32.gradients", 1e-5},  /* norm over norm, all tensors together; of a single one, four times as much */
+        {"cuda.f32.train.losses", 1e-4}, /* 20 AdamW steps, losses and norms of gradients */
+        {"cuda.f32.train.weights", 1e-5}, /* after them, norm over norm */
+        {"cuda.bf16.losses", 1e-2},    /* the same four in bf16: an error of 2^-8 in a cosine is one of 14 times that in a score */
+        {"cuda.bf16.gradients", 6e-2},
+        {"cuda.bf16.train.losses", 2e-2},
+        {"cuda.bf16.train.weights", 5e-3},
+        {"cuda.f32.run", 1e-5},  /* a whole run's losses and weights on the CUDA device against the CPU's */
+        {"cuda.bf16.run", 5e-2}, /* the same in bf16, where ten steps of AdamW follow roundings */
         {"align.f32", 1e-4},     /* float32 towers and objective, values and gradients, against PyTorch in double */
         {"align.f64", 1e-9},     /* the same in float64 */
         {"align.f32.train", 1e-3}, /* after 20 AdamW steps in float32 */

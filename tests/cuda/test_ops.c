@@ -3,6 +3,7 @@
  *
  *     test_cuda_ops [DEVICE]      "cuda,bf16" (default) or "cuda,f32"; exits with 77 without a GPU */
 #include "tests/cuda/compare.h"
+#include "tests/cuda/open.h"
 
 /* --- linear layers --- */
 
@@ -667,12 +668,8 @@ int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "cuda,bf16";
     su_error err = {0};
-    su_status status = su_device_open(name, 0, &tested, &err);
-    if (status == SU_EUNSUPPORTED && !getenv("SUTURE_CUDA_LIBRARY")) {
-        printf("skipped: %s\n", err.message);
-        return 77;
-    }
-    if (status || su_device_cpu(1, SU_DTYPE_F64, &cpu, &err)) {
+    tested = open_cuda(name);
+    if (su_device_cpu(1, SU_DTYPE_F64, &cpu, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
