@@ -111,10 +111,11 @@ class Bad:
     def add_other_formats(self):
         for form in ("GIF", "TIFF", "BMP", "WEBP", "PPM", "JPEG2000"):
             self.file(self.picture(form), "bad-image")
-        for data in (b"", b"\0", b"<html>404</html>", b"%PDF-1.4", b"PK\3\4", b"\x1f\x8b\x08", bytes(128) + b"DICM",
-                     b"version https://git-lfs.github.com/spec/v1\n", bytes(5000)):
+        for data in (b"", b"\0", b"<html>404</html>", b"%PDF-1.4", b"PK\3\4", b"\x1f\x8b\x08", b"version https://git-lfs.github.com/spec/v1\n", bytes(5000)):
             for end in ("jpg", "png", "dcm"):
                 self.file(data, "bad-image", end)
+        for end in ("jpg", "dcm"):  # a build without DICOM reads none
+            self.file(bytes(128) + b"DICM", ("bad-image", "unsupported-image"), end)
         for _ in range(60 * MORE):
             self.file(self.words.randbytes(self.words.randrange(3000)), "bad-image")
             self.file(b"\xff\xd8\xff\xe0" + self.words.randbytes(self.words.randrange(3000)), ("bad-image", "unsupported-image"))
