@@ -62,6 +62,7 @@ struct su_step {
     int32_t batch, micro;
     void *z[SU_MAX_STREAMS], *dz[SU_MAX_STREAMS], *norm[SU_MAX_STREAMS];
     void *scratch;
+    int32_t tokens[SU_MAX_STREAMS]; /* of the step under way: see padded */
 };
 
 void su_step_free(su_step *s)
@@ -114,16 +115,29 @@ su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **s
     return st;
 }
 
-/* The piece of a batch that micro-batch `number` is, for one stream. Random keys differ by stream and by
- * piece. */
+/* Tokens that rows of a text stream are padded to, in every piece: dropout draws by the padded length. 0 where
+ * nothing is drawn, and rows may be as short as they are. */
+static int32_t padded(const su_step_batch *b, const su_tower_config *c, int stream)
+{
+    int32_t longest = 0;
+    bool draws = b->train && (c->dropout > 0.0 || c->attention_dropout > 0.0);
+    if (c->kind != SU_TOWER_BERT || !draws || b->pooled[stream]) return 0;
+    for (int32_t i = 0; i < b->count; i++)
+        if (b->lengths[stream][i] > longest) longest = b->lengths[stream][i];
+    return longest;
+}
+
+/* The piece of a batch from sample `first` on, for one stream. Random keys differ by stream; what a sample
+ * draws depends on its place in the batch, not on the piece. */
 static su_tower_input piece(const su_step *s, const su_step_batch *b, int stream, int32_t first)
 {
     const su_tower_config *c = &s->model->config.stream[stream].tower;
     int32_t n = b->count - first < s->micro ? b->count - first : s->micro;
-    uint32_t base = (uint32_t)stream << 28 | (uint32_t)(first / s->micro) << 13;
     su_tower_input in = {.batch = n,
                          .train = b->train && !su_model_frozen(s->model, stream),
-                         .key = {.seed = b->seed, .step = (uint32_t)b->step, .layer = base}};
+                         .key = {.seed = b->seed, .step = (uint32_t)b->step, .layer = (uint32_t)stream << 28},
+                         .first = first,
+                         .tokens = s->tokens[stream]};
     if (b->pooled[stream])
         in.pooled = b->pooled[stream] + (size_t)first * (size_t)c->width;
     else if (c->kind == SU_TOWER_VIT)
@@ -156,6 +170,8 @@ su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o,
         return su_fail(err, SU_EINVAL, "a batch of %d does not fit the planned %d", b->count, s->batch);
     su_tower_input in;
     su_status st = SU_OK;
+    for (int m = 0; m < model->config.streams; m++)
+        s->tokens[m] = padded(b, &model->config.stream[m].tower, m);
     for (int32_t first = 0; first < b->count && !st; first += s->micro)
         for (int m = 0; m < model->config.streams && !st; m++) st = forward(s, b, m, first, &in, err);
     if (st) return st;

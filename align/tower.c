@@ -231,7 +231,7 @@ static int32_t *device_list(const su_tower *t, int which)
 }
 
 /* Chooses `kept` of all patches, ascending: a selection scan with the exact probability at each patch. */
-static void choose_patches(su_rng_key key, int32_t sample, int32_t all, int32_t kept, int32_t *out)
+static void choose_patches(su_rng_key key, int64_t sample, int32_t all, int32_t kept, int32_t *out)
 {
     int32_t n = 0;
     for (int32_t i = 0; i < all && n < kept; i++) {
@@ -263,7 +263,7 @@ static void vit_lists(su_tower *t, const su_tower_input *in, int32_t kept)
     for (int32_t b = 0; b < in->batch; b++) {
         int32_t *keep = host_list(t, LIST_KEEP) + (size_t)b * (size_t)kept;
         if (kept < all)
-            choose_patches(key, b, all, kept, keep);
+            choose_patches(key, in->first + b, all, kept, keep);
         else
             for (int32_t i = 0; i < kept; i++) keep[i] = i;
         for (int32_t i = 0; i < tokens; i++) {
@@ -308,14 +308,17 @@ static su_block_call block_call(const su_tower *t, const su_tower_input *in, int
                            .tokens = t->tokens_now,
                            .train = in->train,
                            .key = key,
+                           .first = in->first,
                            .lengths = t->config.kind == SU_TOWER_BERT ? t->lengths : NULL};
 }
 
 static void embed_dropout(const su_tower *t, const su_tower_input *in, void *x)
 {
     if (!in->train || t->config.dropout <= 0.0) return;
-    int64_t n = (int64_t)in->batch * t->tokens_now * t->config.width;
-    t->device->ops->dropout(t->device, x, x, t->config.dropout, in->key, n);
+    int64_t sample = (int64_t)t->tokens_now * t->config.width;
+    su_rng_key key = in->key;
+    key.first = (uint64_t)(in->first * sample / 4);
+    t->device->ops->dropout(t->device, x, x, t->config.dropout, key, in->batch * sample);
 }
 
 static void vit_embed(su_tower *t, const su_tower_input *in)
@@ -356,7 +359,9 @@ static su_status bert_embed(su_tower *t, const su_tower_input *in, su_error *err
     const su_tower_config *c = &t->config;
     su_device *d = t->device;
     const su_params *p = t->params;
-    int32_t tokens = 1;
+    int32_t tokens = in->tokens > 1 ? in->tokens : 1;
+    if (tokens > c->max_tokens)
+        return su_fail(err, SU_EINVAL, "rows of %d tokens are more than the tower's %d", tokens, c->max_tokens);
     for (int32_t b = 0; b < in->batch; b++) {
         if (in->lengths[b] < 1 || in->lengths[b] > c->max_tokens)
             return su_fail(err, SU_EINVAL, "text %d has %d tokens, the tower takes 1..%d", b, in->lengths[b],

@@ -6,6 +6,7 @@
 
 void su_rng_block(su_rng_key key, uint64_t counter, uint32_t out[4])
 {
+    counter += key.first;
     uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = key.step, x3 = key.layer;
     uint32_t k0 = (uint32_t)key.seed, k1 = (uint32_t)(key.seed >> 32);
     for (int round = 0; round < 10; round++) {

@@ -9,6 +9,7 @@
 typedef struct {
     uint64_t seed;
     uint32_t step, layer; /* layer: any small id that is unique within a step (use su_rng_name for names) */
+    uint64_t first;       /* added to every counter: where a piece begins that is drawn as a part of a whole */
 } su_rng_key;
 
 /* Four 32-bit words of block `counter` under `key`. */

@@ -184,14 +184,17 @@ static su_block_call block_call(const su_decoder *d, const su_decoder_input *in,
                            .lengths = d->lengths,
                            .memory_tokens = memory_tokens,
                            .train = in->train,
-                           .key = key};
+                           .key = key,
+                           .first = in->first};
 }
 
 static void embed_dropout(const su_decoder *d, const su_decoder_input *in, void *x)
 {
     if (!in->train || d->config.dropout <= 0.0) return;
-    int64_t n = (int64_t)in->batch * in->tokens * d->config.width;
-    d->device->ops->dropout(d->device, x, x, d->config.dropout, in->key, n);
+    int64_t row = (int64_t)in->tokens * d->config.width;
+    su_rng_key key = in->key;
+    key.first = (uint64_t)(in->first * row / 4);
+    d->device->ops->dropout(d->device, x, x, d->config.dropout, key, in->batch * row);
 }
 
 /* What the head reads: act [rows, width]. */

@@ -30,6 +30,7 @@ typedef struct {
     const int32_t *targets; /* the token that should come next; -1: none is asked for */
     bool train;             /* dropout is on */
     su_rng_key key;         /* seed, step, and a layer id base that is this call's own */
+    int64_t first;          /* row 0's number in the whole batch (see su_block_call) */
 } su_decoder_input;
 
 typedef struct {

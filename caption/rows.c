@@ -140,9 +140,9 @@ void su_rows_add(su_rows *r, const su_prefix *prefix, const int32_t *tokens, int
     r->batch++;
 }
 
-su_decoder_input su_rows_input(su_rows *r)
+su_decoder_input su_rows_input(su_rows *r, int32_t tokens)
 {
-    int32_t longest = 1;
+    int32_t longest = tokens > 1 ? tokens : 1;
     for (int32_t b = 0; b < r->batch; b++) longest = r->lengths[b] > longest ? r->lengths[b] : longest;
     for (int i = 0; i < LISTS; i++) {
         for (int32_t b = 0; b < r->batch; b++) {

@@ -46,8 +46,9 @@ void su_rows_clear(su_rows *rows);
 /* tokens: a caption's, without [CLS] and [SEP], of a su_texts with max = max_tokens. prefix may be NULL. */
 void su_rows_add(su_rows *rows, const su_prefix *prefix, const int32_t *tokens, int32_t count, int32_t cls,
                  int32_t sep);
-/* Everything that was added, padded to the longest row; valid until the next clear. */
-su_decoder_input su_rows_input(su_rows *rows);
+/* Everything that was added, padded to the longest row, or to `tokens` (at most what rows have room for) where
+ * that is more; valid until the next clear. */
+su_decoder_input su_rows_input(su_rows *rows, int32_t tokens);
 
 /* The vocabulary of the tokens that texts use, of all control tokens and of all ASCII pieces of one
  * character: on these texts it gives the tokens that the whole one gives. */

@@ -34,7 +34,8 @@ typedef struct {
     int32_t micro, tokens;
     /* of the step under way */
     const su_batch *batch;
-    int64_t asked; /* tokens with a target in the whole batch */
+    int64_t asked;   /* tokens with a target in the whole batch */
+    int32_t longest; /* row of the whole batch: all pieces are padded to it, dropout draws by the padded length */
     double caption;
     su_losses align;
 } training;
@@ -134,16 +135,22 @@ static su_status prepare_texts(training *r, su_error *err)
     return st ? st : find_evidence(r, err);
 }
 
-static void add_sample(training *r, int64_t number)
+/* What stands before a sample's caption, into r->prefix. */
+static void make_prefix(training *r, int64_t number)
 {
-    const su_wordpiece *wp = r->captioner->tokenizer;
     su_evidence_row_clear(&r->prefix);
     for (int32_t j = 0; j < r->config.evidence; j++) {
         int64_t row = r->evidence[number * r->config.evidence + j];
         if (row < 0) continue; /* rows of the evidence are the trained samples' numbers */
         su_evidence_row_add(&r->prefix, r->texts.tokens + row * r->texts.max, r->texts.lengths[row],
-                            su_wordpiece_sep(wp));
+                            su_wordpiece_sep(r->captioner->tokenizer));
     }
+}
+
+static void add_sample(training *r, int64_t number)
+{
+    const su_wordpiece *wp = r->captioner->tokenizer;
+    make_prefix(r, number);
     su_rows_add(r->rows, &r->prefix.prefix, r->texts.tokens + number * r->texts.max, r->texts.lengths[number],
                 su_wordpiece_cls(wp), su_wordpiece_sep(wp));
 }
@@ -225,7 +232,8 @@ static su_tower_input image_input(const training *r, const su_batch *b, int32_t 
                             .train = train && !image_frozen(r),
                             .key = {.seed = r->config.train.seed,
                                     .step = (uint32_t)r->run.done + 1,
-                                    .layer = (uint32_t)stream << 28 | (uint32_t)(first / r->micro) << 13}};
+                                    .layer = (uint32_t)stream << 28},
+                            .first = first};
 }
 
 /* Captions first .. first + count - 1 of the batch: loss and gradients; *d_memory: gradient at the image
@@ -236,11 +244,11 @@ static su_status learn_captions(training *r, int32_t first, int32_t count, const
     int64_t asked = 0;
     su_rows_clear(r->rows);
     for (int32_t i = first; i < first + count; i++) add_sample(r, r->number_of[r->batch->items[i]]);
-    su_decoder_input in = su_rows_input(r->rows);
+    su_decoder_input in = su_rows_input(r->rows, r->longest);
     in.train = true;
-    in.key = (su_rng_key){.seed = r->config.train.seed,
-                          .step = (uint32_t)r->run.done + 1,
-                          .layer = 7u << 28 | (uint32_t)(first / r->micro) << 13};
+    in.first = first;
+    in.key = (su_rng_key){
+        .seed = r->config.train.seed, .step = (uint32_t)r->run.done + 1, .layer = 7u << 28};
     return su_decoder_loss(r->captioner->decoder, &in, memory, tokens, r->config.label_smoothing,
                            r->config.weight / (double)r->asked, true, d_memory, &r->caption, &asked, err);
 }
@@ -316,14 +324,27 @@ static su_status step_jointly(training *r, su_error *err)
     return su_step_run(r->step, &in, &r->config.train.objective, progress, &r->align, err);
 }
 
+/* asked and longest, of the batch. */
+static void measure_batch(training *r)
+{
+    r->asked = 0;
+    r->longest = 0;
+    for (int32_t i = 0; i < r->batch->count; i++) {
+        int64_t number = r->number_of[r->batch->items[i]], targets = targets_of(r, number);
+        make_prefix(r, number);
+        r->asked += targets;
+        if (r->prefix.prefix.length + targets > r->longest)
+            r->longest = r->prefix.prefix.length + (int32_t)targets;
+    }
+}
+
 static su_status train_on(training *r, su_error *err)
 {
     const su_batch *b = r->batch;
     int64_t step = r->run.done + 1;
     double norm = 0.0;
-    r->asked = 0;
     r->caption = 0.0;
-    for (int32_t i = 0; i < b->count; i++) r->asked += targets_of(r, r->number_of[b->items[i]]);
+    measure_batch(r);
     su_status st = joint(r) ? step_jointly(r, err) : step_alone(r, err);
     if (!st && !isfinite(r->caption)) st = su_fail(err, SU_ENUMERIC, "the caption loss is not finite");
     if (!st) st = su_optimiser_step(&r->optimiser, &r->captioner->model->params, step, &norm, err);
@@ -380,7 +401,7 @@ static su_status score_holdout(training *r, double *loss, int64_t *asked, su_err
         st = see(r, 0, r->batch->count, false, &memory, &tokens, err);
         su_rows_clear(r->rows);
         for (int32_t i = 0; i < r->batch->count; i++) add_sample(r, r->number_of[r->batch->items[i]]);
-        su_decoder_input in = su_rows_input(r->rows);
+        su_decoder_input in = su_rows_input(r->rows, 0);
         if (!st) st = su_decoder_loss(c->decoder, &in, memory, tokens, 0.0, 1.0, false, NULL, &sum, &n, err);
         *asked += n;
         done += r->batch->count;

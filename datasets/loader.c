@@ -71,7 +71,9 @@ static su_status make_image(const su_loader *l, const slot *s, int stream, int32
     const su_raster out = {s->images[stream] + i * image_bytes(l), o->image_size, o->image_size, channels,
                            (int64_t)o->image_size * channels};
     if (!o->train || !o->augment.on) return su_resize(&in, NULL, &out, err);
-    const su_rng_key key = {o->seed, (uint32_t)s->batch.epoch, su_rng_name("augment") + (uint32_t)stream};
+    const su_rng_key key = {.seed = o->seed,
+                            .step = (uint32_t)s->batch.epoch,
+                            .layer = su_rng_name("augment") + (uint32_t)stream};
     const su_augment_draw draw =
         su_augment_pick(&o->augment, in.width, in.height, key, (uint64_t)s->items[i]);
     return su_augment_apply(&draw, &in, &out, err);
@@ -106,8 +108,9 @@ static void start_batch(su_loader *l, slot *s)
                   in_epoch = l->filling % l->batches;
     if (l->options.train && epoch != l->order_epoch) {
         for (int64_t i = 0; i < l->count; i++) l->order[i] = i;
-        su_rng_shuffle((su_rng_key){l->options.seed, (uint32_t)epoch, su_rng_name("shuffle")}, l->order,
-                       l->count);
+        const su_rng_key key = {
+            .seed = l->options.seed, .step = (uint32_t)epoch, .layer = su_rng_name("shuffle")};
+        su_rng_shuffle(key, l->order, l->count);
         l->order_epoch = epoch;
     }
     const int64_t first = in_epoch * size, left = l->count - first;

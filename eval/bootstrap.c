@@ -47,7 +47,7 @@ static void draw_counts(const resampling *s, int64_t first, int64_t draws, uint1
     memset(counts, 0, (size_t)DRAWS * (size_t)s->n * sizeof *counts);
     uint32_t name = su_rng_name("bootstrap");
     for (int64_t d = 0; d < draws; d++) {
-        su_rng_key key = {s->seed, (uint32_t)(first + d), name};
+        su_rng_key key = {.seed = s->seed, .step = (uint32_t)(first + d), .layer = name};
         uint16_t *row = counts + d * s->n;
         for (int64_t i = 0; i < s->n; i++) row[su_rng_below(key, (uint64_t)i, (uint64_t)s->n)]++;
     }

@@ -41,7 +41,8 @@ static void difference_of(const double *a, const double *b, double n, double *ou
 
 static void draw_items(const resampling *s, int32_t draw, uint32_t *times)
 {
-    su_rng_key key = {s->seed, (uint32_t)draw, su_rng_name("caption bootstrap")};
+    su_rng_key key = {
+        .seed = s->seed, .step = (uint32_t)draw, .layer = su_rng_name("caption bootstrap")};
     uint32_t word[4];
     memset(times, 0, (size_t)s->n * sizeof *times);
     for (int64_t i = 0; i < s->n; i += 4) {
@@ -81,7 +82,8 @@ static void swap_task(void *context, int64_t task, int worker)
     (void)worker;
     resampling *s = context;
     for (int32_t d = (int32_t)task * DRAWS; d < s->draws && d < ((int32_t)task + 1) * DRAWS; d++) {
-        su_rng_key key = {s->seed, (uint32_t)d, su_rng_name("caption swap")};
+        su_rng_key key = {
+            .seed = s->seed, .step = (uint32_t)d, .layer = su_rng_name("caption swap")};
         double first[SUMS] = {0}, second[SUMS];
         uint32_t word[4];
         for (int64_t i = 0; i < s->n; i++) {

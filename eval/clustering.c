@@ -260,7 +260,7 @@ su_status su_kmeans(const su_rows *x, int64_t n, int32_t width, int32_t k, int32
         su_pool_run(pool, blocks_of(n), square_rows, &s);
         result->inertia = INFINITY;
         for (int32_t r = 0; r < restarts; r++) {
-            su_rng_key key = {seed, (uint32_t)r, su_rng_name("kmeans")};
+            su_rng_key key = {.seed = seed, .step = (uint32_t)r, .layer = su_rng_name("kmeans")};
             int32_t iterations;
             double inertia = run(&s, key, pool, &iterations);
             if (inertia >= result->inertia) continue;

@@ -158,10 +158,12 @@ void su_stream_norm(su_device *d, const su_stream *s, void *y, void *sum, void *
     }
 }
 
-static su_rng_key key_of(const su_block_call *call, int offset, int branch)
+/* elements: of a sample; a counter serves four of them (stochastic depth takes a counter a sample). */
+static su_rng_key key_of(const su_block_call *call, int offset, int branch, int64_t elements)
 {
     su_rng_key key = call->key;
     key.layer += (uint32_t)(offset + branch);
+    key.first = (uint64_t)(call->first * elements / 4);
     return key;
 }
 
@@ -179,7 +181,8 @@ static su_attention self_attention(const su_block_config *c, const su_block_call
                           .causal = c->causal,
                           .scale = 1.0 / sqrt((double)c->width / c->heads),
                           .dropout = call->train ? c->attention_dropout : 0.0,
-                          .key = key_of(call, KEY_ATTENTION, SELF)};
+                          .key = key_of(call, KEY_ATTENTION, SELF,
+                                        (int64_t)c->heads * call->tokens * call->tokens)};
 }
 
 static su_attention cross_attention(const su_block_config *c, const su_block_call *call)
@@ -195,7 +198,8 @@ static su_attention cross_attention(const su_block_config *c, const su_block_cal
                           .lengths = call->memory_lengths,
                           .scale = 1.0 / sqrt((double)c->width / c->heads),
                           .dropout = call->train ? c->attention_dropout : 0.0,
-                          .key = key_of(call, KEY_ATTENTION, CROSS)};
+                          .key = key_of(call, KEY_ATTENTION, CROSS,
+                                        (int64_t)c->heads * call->tokens * call->memory_tokens)};
 }
 
 /* branch = f(in) for one of the three, without dropout. */
@@ -235,10 +239,10 @@ static void branch_noise(const su_block *b, su_device *d, const su_block_call *c
     if (!call->train) return;
     int64_t sample = (int64_t)call->tokens * b->config.width;
     if (b->config.dropout > 0.0)
-        d->ops->dropout(d, branch, branch, b->config.dropout, key_of(call, KEY_BRANCH, which),
+        d->ops->dropout(d, branch, branch, b->config.dropout, key_of(call, KEY_BRANCH, which, sample),
                         call->batch * sample);
     if (b->config.drop_path > 0.0)
-        d->ops->drop_path(d, branch, branch, b->config.drop_path, key_of(call, KEY_PATH, which), call->batch,
+        d->ops->drop_path(d, branch, branch, b->config.drop_path, key_of(call, KEY_PATH, which, 4), call->batch,
                           sample);
 }
 

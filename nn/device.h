@@ -93,6 +93,7 @@ typedef enum { SU_CENTROIDS_NORMALISED, SU_CENTROIDS_RAW } su_centroids;
 enum { SU_MAX_STREAMS = 8 };
 
 typedef struct su_device su_device;
+typedef struct su_comm su_comm; /* nn/comm.h */
 
 typedef struct {
     const char *name;
@@ -225,6 +226,7 @@ struct su_device {
     su_dtype act, acc;
     su_pool *pool; /* host threads, owned: the CPU device computes on them; loaders have their own */
     char description[128]; /* "CPU, 2 threads, AVX-512" */
+    su_comm *comm;         /* the ranks that train together, one device each; NULL: this one alone */
     void *state;
 };
 

@@ -10,7 +10,7 @@ void su_cpu_philox(su_rng_key key, uint64_t first, int64_t blocks, uint32_t *wor
     for (int64_t b = 0; b < blocks; b += WIDE) {
         uint32_t x[4][WIDE], k0 = (uint32_t)key.seed, k1 = (uint32_t)(key.seed >> 32);
         for (int i = 0; i < WIDE; i++) {
-            uint64_t counter = first + (uint64_t)b + (uint64_t)i;
+            uint64_t counter = key.first + first + (uint64_t)b + (uint64_t)i;
             x[0][i] = (uint32_t)counter;
             x[1][i] = (uint32_t)(counter >> 32);
             x[2][i] = key.step;

@@ -233,6 +233,7 @@ enum { ROOM = 32 }; /* of block_sum and block_max: warps of the largest block */
 
 struct philox_key {
     uint32_t seed_low, seed_high, step, layer;
+    uint64_t first;
 };
 
 struct philox_words {
@@ -241,6 +242,7 @@ struct philox_words {
 
 DEVICE philox_words philox(philox_key key, uint64_t counter)
 {
+    counter += key.first;
     uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = key.step, x3 = key.layer;
     uint32_t k0 = key.seed_low, k1 = key.seed_high;
     UNROLL for (int round = 0; round < 10; round++)

@@ -7,7 +7,7 @@
 
 static inline philox_key philox_key_of(su_rng_key key)
 {
-    return philox_key{(uint32_t)key.seed, (uint32_t)(key.seed >> 32), key.step, key.layer};
+    return philox_key{(uint32_t)key.seed, (uint32_t)(key.seed >> 32), key.step, key.layer, key.first};
 }
 
 static inline dropping dropping_of(double p, su_rng_key key)

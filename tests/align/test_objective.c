@@ -134,14 +134,22 @@ static void every_gradient_equals_differences_with_dropout_in_pieces(void **stat
 
 /* --- pieces --------------------------------------------------------------------------------------------- */
 
-/* The gradient of `count` samples in pieces of `micro`, and the losses. */
+/* The gradient of `count` samples in pieces of `micro`, and the losses. Everything random is on: what a sample
+ * draws depends on its place in the batch alone. */
 static double *pieces(su_dtype type, int32_t count, int32_t micro, int threads, su_losses *losses, int64_t *n)
 {
     su_model_config c = golden_config(2);
+    for (int i = 0; i < 2; i++) {
+        c.stream[i].tower.dropout = 0.1;
+        c.stream[i].tower.attention_dropout = 0.1;
+        c.stream[i].tower.drop_path = 0.2;
+    }
+    c.stream[0].tower.patch_dropout = 0.3;
     su_device *d = check_device(type, threads);
     su_model *m = new_model(&c, d, true, 3);
     su_step *step = new_step(m, count, micro);
     su_step_batch batch = random_batch(&c, count, 8);
+    batch.train = true;
     su_error err = {0};
     ok(su_step_run(step, &batch, &closegap, 0.0, losses, &err), &err);
     double *all = check_zeros(m->params.elements);

@@ -117,7 +117,7 @@ static void rows_ask_for_the_caption_and_not_for_evidence(void **state)
     ok(su_rows_new(2, e.room, 4, &rows, &err), &err);
     su_rows_add(rows, &e.prefix, caption, 2, CLS, SEP);
     su_rows_add(rows, NULL, caption, 4, CLS, SEP); /* as long as can be: does not learn to end */
-    su_decoder_input in = su_rows_input(rows);
+    su_decoder_input in = su_rows_input(rows, 0);
     static const int32_t ids[2][8] = {{20, 21, SEP, 20, SEP, CLS, 10, 11}, {CLS, 10, 11, 12, 0, 0, 0, 0}};
     static const int32_t position[2][8] = {{0, 1, 2, 0, 1, 0, 1, 2}, {0, 1, 2, 3, 0, 0, 0, 0}};
     static const int32_t type[2][8] = {{1, 1, 1, 2, 2, 0, 0, 0}, {0}};

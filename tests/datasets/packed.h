@@ -29,7 +29,7 @@ typedef struct {
 static inline void packed_picture(uint64_t number, double gain, uint8_t pixels[PACKED_BYTES])
 {
     enum { BLOBS = 24 };
-    su_rng_key key = {number, 0, 0};
+    su_rng_key key = {.seed = number};
     for (int y = 0; y < PACKED_SIZE; y++)
         for (int x = 0; x < PACKED_SIZE; x++) {
             double v = 90;

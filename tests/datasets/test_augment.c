@@ -26,7 +26,7 @@ static void draws_fill_their_ranges_and_never_leave_them(void **state)
     double least[6], most[6];
     for (int i = 0; i < 6; i++) least[i] = INFINITY, most[i] = -INFINITY;
     for (uint64_t n = 0; n < DRAWN; n++) {
-        const su_augment_draw d = su_augment_pick(&a, 224, 224, (su_rng_key){7, 3, 11}, n);
+        const su_augment_draw d = su_augment_pick(&a, 224, 224, (su_rng_key){.seed = 7, .step = 3, .layer = 11}, n);
         const double w = (double)d.box.x1 - (double)d.box.x0, h = (double)d.box.y1 - (double)d.box.y0;
         assert_true(d.box.x0 >= 0 && d.box.y0 >= 0 && d.box.x1 <= 224 && d.box.y1 <= 224);
         const double values[6] = {w * h / (224.0 * 224.0),
@@ -53,7 +53,7 @@ static void a_draw_depends_on_its_key_and_number_alone(void **state)
     (void)state;
     su_augment a;
     su_augment_defaults(&a);
-    const su_rng_key key = {1, 2, 3}, others[] = {{9, 2, 3}, {1, 9, 3}, {1, 2, 9}};
+    const su_rng_key key = {1, 2, 3, 0}, others[] = {{9, 2, 3, 0}, {1, 9, 3, 0}, {1, 2, 9, 0}};
     const su_augment_draw d = su_augment_pick(&a, 100, 100, key, 5);
     su_augment_pick(&a, 100, 100, others[0], 5);
     const su_augment_draw again = su_augment_pick(&a, 100, 100, key, 5);
@@ -66,7 +66,7 @@ static void values_of_one_and_zero_switch_everything_off(void **state)
 {
     (void)state;
     const su_augment a = {.on = true, .min_area = 1, .max_aspect = 1};
-    const su_augment_draw d = su_augment_pick(&a, SIDE, SIDE, (su_rng_key){1, 2, 3}, 4);
+    const su_augment_draw d = su_augment_pick(&a, SIDE, SIDE, (su_rng_key){1, 2, 3, 0}, 4);
     uint8_t *in = noise(SIDE, SIDE, 3), out[SIDE * SIDE * 3];
     const su_raster from = raster(in, SIDE, 3), to = raster(out, SIDE, 3);
     assert_int_equal(su_augment_apply(&d, &from, &to, NULL), SU_OK);
@@ -155,7 +155,7 @@ static void what_is_on_the_left_stays_on_the_left(void **state)
     su_augment a;
     su_augment_defaults(&a);
     for (uint64_t n = 0; n < 500; n++) {
-        const su_augment_draw d = su_augment_pick(&a, SIDE, SIDE, (su_rng_key){1, 0, 0}, n);
+        const su_augment_draw d = su_augment_pick(&a, SIDE, SIDE, (su_rng_key){.seed = 1}, n);
         assert_int_equal(su_augment_apply(&d, &from, &to, NULL), SU_OK);
         int64_t left = 0, right = 0;
         for (int i = 0; i < 48 * 48; i++) *(i % 48 < 24 ? &left : &right) += out[3 * i];

@@ -125,7 +125,7 @@ static void near_pairs_are_those_of_brute_force(void **state)
     enum { N = 900 };
     static uint64_t hashes[N];
     static found_list fast, slow;
-    su_rng_key key = {5, 0, 0};
+    su_rng_key key = {.seed = 5};
     /* Families: a random hash, and others that differ in up to 13 of its bits. */
     for (int i = 0; i < N; i++) {
         uint32_t words[4];

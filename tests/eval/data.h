@@ -11,7 +11,7 @@
 static inline float *make_stream(int stream, int64_t n, int32_t width)
 {
     float *z = su_alloc((size_t)n, (size_t)width * sizeof *z);
-    su_rng_key shared = {1, 0, 0}, own = {1, 0, (uint32_t)stream + 1};
+    su_rng_key shared = {.seed = 1}, own = {.seed = 1, .layer = (uint32_t)stream + 1};
     for (int64_t i = 0; i < n * width; i++)
         z[i] = (float)(su_rng_normal(shared, (uint64_t)i) + 1.5 * su_rng_normal(own, (uint64_t)i) +
                        (i % width == 0 ? 2.0 * stream : 0));

@@ -146,7 +146,7 @@ static void no_mutation_of_a_file_reads_out_of_bounds(void **state)
     (void)state;
     uint8_t good[256], bad[256];
     static const float data[6] = {1, 2, 3, 4, 5, 6};
-    su_rng_key key = {5, 0, 0};
+    su_rng_key key = {.seed = 5};
     size_t length =
         build(good, 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   \n", data, sizeof data);
     uint64_t counter = 0;
