@@ -75,26 +75,35 @@ static bool spacing_of(su_dicom_item *item, uint32_t tag, double spacing[2])
            spacing[0] > 0 && spacing[1] > 0 && isfinite(spacing[0]) && isfinite(spacing[1]);
 }
 
-bool su_dicom_spacing(su_dicom_file *file, int frame, double spacing[2])
+bool su_dicom_spacing(su_dicom_file *file, int frame, double spacing[2], const char **from)
 {
     enum {
         REGIONS = 0x00186011,
         UNITS_X = 0x00186024,
         UNITS_Y = 0x00186026,
         DELTA_X = 0x0018602c,
-        DELTA_Y = 0x0018602e
-    };
-    enum {
+        DELTA_Y = 0x0018602e,
         PIXEL_SPACING = 0x00280030,
         IMAGER_SPACING = 0x00181164,
         SCANNED_SPACING = 0x00182010,
         CENTIMETRES = 3
     };
     su_dicom_item *ds = su_dicom_dataset(file), *region = NULL;
-    if (spacing_of(su_dicom_frame_item(file, frame, PIXEL_MEASURES), PIXEL_SPACING, spacing) ||
-        spacing_of(ds, PIXEL_SPACING, spacing) || spacing_of(ds, IMAGER_SPACING, spacing) ||
-        spacing_of(ds, SCANNED_SPACING, spacing))
-        return true;
+    const struct {
+        su_dicom_item *item;
+        uint32_t tag;
+        const char *name;
+    } places[] = {{su_dicom_frame_item(file, frame, PIXEL_MEASURES), PIXEL_SPACING, "Pixel Spacing"},
+                  {ds, PIXEL_SPACING, "Pixel Spacing"},
+                  {ds, IMAGER_SPACING, "Imager Pixel Spacing"},
+                  {ds, SCANNED_SPACING, "Nominal Scanned Pixel Spacing"}};
+    const char *unused;
+    if (!from) from = &unused;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        *from = places[i].name;
+        if (spacing_of(places[i].item, places[i].tag, spacing)) return true;
+    }
+    *from = "Sequence of Ultrasound Regions";
     for (int i = 0; (region = su_dicom_sequence(ds, REGIONS, i)); i++) {
         int64_t x = 0, y = 0;
         if (su_dicom_integer(region, UNITS_X, 0, &x) && su_dicom_integer(region, UNITS_Y, 0, &y) &&

@@ -37,8 +37,9 @@ su_status su_dicom_frames(su_dicom_file *file, int *frames, su_error *err);
 su_dicom_item *su_dicom_frame_item(su_dicom_file *file, int frame, uint32_t sequence);
 
 /* Millimetres between rows and between columns: Pixel Spacing, else Imager Pixel Spacing, Nominal Scanned
- * Pixel Spacing, or the first ultrasound region in centimetres. False when the file does not say. */
-bool su_dicom_spacing(su_dicom_file *file, int frame, double spacing[2]);
+ * Pixel Spacing, or the first ultrasound region in centimetres. from: which of them; may be NULL. False when
+ * the file does not say. */
+bool su_dicom_spacing(su_dicom_file *file, int frame, double spacing[2], const char **from);
 
 /* SU_EUNSUPPORTED when the recipe is for another modality than the file's. */
 su_status su_dicom_recipe_check(const su_dicom_recipe *recipe, su_dicom_file *file, su_error *err);

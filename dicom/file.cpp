@@ -191,6 +191,11 @@ const char *su_dicom_transfer_syntax(const su_dicom_file *file)
     return file->scan.syntax[0] || !file->scan.known ? file->scan.syntax : file->scan.known->uid;
 }
 
+const char *su_dicom_uid_name(const char *uid)
+{
+    return dcmFindNameOfUID(uid, nullptr);
+}
+
 su_source *su_dicom_source(su_dicom_file *file)
 {
     return file->source;

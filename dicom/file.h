@@ -26,6 +26,9 @@ const char *su_dicom_path(const su_dicom_file *file);
 su_dicom_item *su_dicom_dataset(su_dicom_file *file);
 const char *su_dicom_transfer_syntax(const su_dicom_file *file); /* UID; "" when the file does not say */
 
+/* What the standard calls a UID ("CT Image Storage"); NULL: it knows none such. */
+const char *su_dicom_uid_name(const char *uid);
+
 /* Every reader below takes NULL for the item, which has nothing. */
 
 bool su_dicom_has(su_dicom_item *item, uint32_t tag); /* it is there and not empty */

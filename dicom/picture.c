@@ -5,7 +5,7 @@
 static su_status finish(su_dicom_file *file, int frame, double size, su_image *image, su_error *err)
 {
     double spacing[2];
-    const bool known = su_dicom_spacing(file, frame, spacing);
+    const bool known = su_dicom_spacing(file, frame, spacing, NULL);
     if (known)
         for (int i = 0; i < 2; i++) image->spacing[i] = spacing[i];
     if (size <= 0) return SU_OK;

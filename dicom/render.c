@@ -211,6 +211,15 @@ static su_status frame_span(const su_dicom_frame *f, const su_dicom_display *d, 
 
 /* ---- grey ---- */
 
+bool su_dicom_range(const su_dicom_frame *f, const su_dicom_display *d, bool raw, double range[2])
+{
+    span s;
+    if (frame_span(f, d, raw, &s, NULL) || !s.found) return false;
+    range[0] = s.low;
+    range[1] = s.high;
+    return true;
+}
+
 static su_status render_window(const su_dicom_frame *f, const su_dicom_display *d, su_dicom_voi voi,
                                uint8_t *out, su_error *err)
 {

@@ -102,6 +102,10 @@ su_status su_dicom_render(const su_dicom_frame *frame, const su_dicom_display *d
  */
 void su_dicom_modality_values(const su_dicom_frame *frame, const su_dicom_display *display, float *out);
 
+/* Least and greatest value of a frame of 1 sample after the Modality LUT, padding left out; raw: as stored,
+ * padding too. False when there is none. */
+bool su_dicom_range(const su_dicom_frame *frame, const su_dicom_display *display, bool raw, double range[2]);
+
 /* x through a table. */
 double su_dicom_lut_value(const su_dicom_lut *lut, double x);
 

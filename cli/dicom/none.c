@@ -19,6 +19,20 @@ int su_cmd_dicom_decode(int argc, char **argv)
     return refuse("dicom decode");
 }
 
+int su_cmd_dicom_info(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return refuse("dicom info");
+}
+
+int su_cmd_dicom_decode(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return refuse("dicom decode");
+}
+
 int su_cmd_dicom_render(int argc, char **argv)
 {
     (void)argc;
