@@ -123,6 +123,13 @@ void su_dicom_modality_values(const su_dicom_frame *f, const su_dicom_display *d
     for (int64_t i = 0; i < n; i++) out[i] = (float)modality(d, stored(f, i));
 }
 
+/* How far x lies between low and high, 0 to 1. Halves, for the distance of two numbers may be none. */
+static double share(double low, double high, double x)
+{
+    const double reach = high / 2 - low / 2;
+    return reach > 0 ? (x / 2 - low / 2) / reach : 0;
+}
+
 /* Modality value to 0 .. 255. */
 static double value_of_interest(const su_dicom_voi *voi, double x)
 {
@@ -143,13 +150,13 @@ static double value_of_interest(const su_dicom_voi *voi, double x)
     default:
         if (x <= voi->low) return 0;
         if (x >= voi->high) return 255;
-        return (x - voi->low) / (voi->high - voi->low) * 255;
+        return share(voi->low, voi->high, x) * 255;
     }
 }
 
 static uint8_t level(double y)
 {
-    return (uint8_t)(y <= 0 ? 0 : y >= 255 ? 255 : (int)(y + 0.5));
+    return (uint8_t)(y > 0 ? y >= 255 ? 255 : (int)(y + 0.5) : 0);
 }
 
 static uint8_t shown(const su_dicom_display *d, const su_dicom_voi *voi, double v)
@@ -266,7 +273,7 @@ static void equalise(uint8_t *pixels, int64_t n)
  * the shifted ones, times 255, cut to an integer; MONOCHROME1 inverted; the histogram equalised. */
 static uint8_t mimic_level(const span *s, bool turned, double v)
 {
-    const double reach = s->high - s->low, y = reach > 0 && isfinite(v) ? (v - s->low) / reach * 255 : 0;
+    const double y = isfinite(v) ? share(s->low, s->high, v) * 255 : 0;
     return (uint8_t)(turned ? 255 - (int)y : (int)y);
 }
 

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -373,6 +374,29 @@ static void values_that_are_no_numbers_are_black(void **state)
     assert_null(image.pixels);
 }
 
+/* Whose distance is no number, or too small for one. */
+static void ranges_at_the_ends_of_the_numbers_are_shown(void **state)
+{
+    (void)state;
+    static const double wide[3] = {-DBL_MAX, 0, DBL_MAX}, narrow[3] = {0, 0, 4.9e-324};
+    const su_dicom_frame f = {wide, SU_DICOM_F64, 1, 3, 1}, g = {narrow, SU_DICOM_F64, 1, 3, 1};
+    const su_dicom_display d = plain();
+    int count = 0;
+    const su_dicom_recipe *all = su_dicom_recipes(&count);
+    for (int i = 0; i < count; i++) {
+        su_image image;
+        if (all[i].kind == SU_RECIPE_WINDOW) continue;
+        assert_int_equal(su_dicom_render(&f, &d, &all[i], &image, NULL), SU_OK);
+        assert_int_equal(image.pixels[0], 0);
+        assert_int_equal(image.pixels[1], 128);
+        assert_int_equal(image.pixels[2], 255);
+        su_image_free(&image);
+        assert_int_equal(su_dicom_render(&g, &d, &all[i], &image, NULL), SU_OK);
+        assert_int_equal(image.pixels[0], 0);
+        su_image_free(&image);
+    }
+}
+
 static void a_fixed_window_and_the_full_range_override_the_file(void **state)
 {
     (void)state;
@@ -578,6 +602,7 @@ int main(void)
         cmocka_unit_test(the_range_through_a_table_is_that_of_the_values_that_occur),
         cmocka_unit_test(a_frame_of_one_value_or_of_padding_alone_is_rendered),
         cmocka_unit_test(values_that_are_no_numbers_are_black),
+        cmocka_unit_test(ranges_at_the_ends_of_the_numbers_are_shown),
         cmocka_unit_test(a_fixed_window_and_the_full_range_override_the_file),
         cmocka_unit_test(recipes_are_found_by_name_and_version),
         cmocka_unit_test(luma_and_chroma_become_the_colours_of_bt601),
