@@ -9,6 +9,8 @@ su_status su_jpeg_decode(const uint8_t *data, size_t length, const char *name, s
                          su_error *err);
 su_status su_png_decode(const uint8_t *data, size_t length, const char *name, su_image *image, su_error *err);
 
+extern const char su_image_formats[]; /* "JPEG, PNG and DICOM", or what this build reads of them */
+
 /* A DICOM file, as su_image_load says. SU_EUNSUPPORTED in a build without DICOM. */
 su_status su_image_load_dicom(const char *path, const su_image_recipe *recipe, su_image *image,
                               su_error *err);

@@ -59,7 +59,7 @@ su_status su_image_decode(const uint8_t *data, size_t length, const char *name, 
         return su_jpeg_decode(data, length, name, image, err);
     if (length >= sizeof png && memcmp(data, png, sizeof png) == 0)
         return su_png_decode(data, length, name, image, err);
-    return su_fail(err, SU_EFORMAT, "%s: %s; JPEG and PNG are read", name, other_format(data, length));
+    return su_fail(err, SU_EFORMAT, "%s: %s; %s are read", name, other_format(data, length), su_image_formats);
 }
 
 /* What a file begins with, enough to tell DICOM's preamble. */

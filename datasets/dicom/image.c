@@ -3,6 +3,8 @@
 #include "dicom/picture.h"
 #include <stdio.h>
 
+const char su_image_formats[] = "JPEG, PNG and DICOM";
+
 su_status su_image_recipe_render_by(su_image_recipe *r, const char *name, su_error *err)
 {
     const su_dicom_recipe *recipe = NULL;

@@ -2,6 +2,8 @@
 #include "datasets/codec.h"
 #include "datasets/import.h"
 
+const char su_image_formats[] = "JPEG and PNG";
+
 su_status su_image_load_dicom(const char *path, const su_image_recipe *recipe, su_image *image, su_error *err)
 {
     (void)recipe;
