@@ -12,13 +12,6 @@ static int refuse(const char *name)
     return su_cli_fail(&command, &err);
 }
 
-int su_cmd_dicom_decode(int argc, char **argv)
-{
-    (void)argc;
-    (void)argv;
-    return refuse("dicom decode");
-}
-
 int su_cmd_dicom_info(int argc, char **argv)
 {
     (void)argc;
