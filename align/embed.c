@@ -39,23 +39,25 @@ su_status su_embed_items(su_model *m, const su_dataset *ds, const int64_t *items
     su_loader *loader = NULL;
     su_loader_options options = {.batch = BATCH};
     size_t width = (size_t)su_model_width(m);
+    su_comm *comm = m->device->comm;
+    int64_t start = 0, own = su_comm_share(comm, count, &start), part = su_comm_part(comm, count);
     for (int s = 0; s < m->config.streams; s++) z[s] = NULL;
     su_status st = su_model_check_dataset(m, ds, err);
     if (!st) st = su_embed_loader_options(&m->config, &options, err);
-    if (!st) st = su_loader_new(ds, items, count, m->tokenizer, &options, &loader, err);
+    if (!st && own) st = su_loader_new(ds, items + start, own, m->tokenizer, &options, &loader, err);
     for (int s = 0; s < m->config.streams && !st; s++) {
         if (wanted && !wanted[s]) continue;
-        z[s] = su_alloc((size_t)count * width, sizeof **z);
+        z[s] = su_alloc((size_t)part * (size_t)su_comm_ranks(comm) * width, sizeof **z);
         if (!z[s]) st = su_fail(err, SU_ENOMEM, "no memory for %lld embeddings", (long long)count);
     }
-    su_progress *progress = what ? su_progress_new(what, "samples", count) : NULL;
-    for (int64_t first = 0; first < count && !st;) {
+    su_progress *progress = what ? su_progress_new(what, "samples", own) : NULL;
+    for (int64_t first = 0; first < own && !st;) {
         const su_batch *b = NULL;
         st = su_loader_next(loader, &b, err);
         if (st || !b) break;
         for (int s = 0; s < m->config.streams && !st; s++) {
             if (!z[s]) continue;
-            float *out = z[s] + (size_t)first * width;
+            float *out = z[s] + (size_t)(start + first) * width;
             int slot = su_embed_image_slot(m, ds, s);
             if (slot >= 0)
                 st = su_model_encode_images(m, s, b->images[slot], b->count, out, err);
@@ -68,6 +70,9 @@ su_status su_embed_items(su_model *m, const su_dataset *ds, const int64_t *items
     }
     if (progress) su_progress_free(progress);
     su_loader_free(loader);
+    st = su_comm_agree(comm, st, err);
+    for (int s = 0; s < m->config.streams && !st; s++)
+        if (z[s]) st = su_comm_gather_host(comm, z[s], (size_t)part * width * sizeof **z, err);
     for (int s = 0; s < m->config.streams && st; s++) {
         su_free(z[s]);
         z[s] = NULL;

@@ -5,7 +5,8 @@
 #include "align/model.h"
 #include "datasets/loader.h"
 
-/* z[m]: float [count, width], allocated here, freed with su_free (NULL for streams of the model that are not
+/* Several ranks (the device's comm) embed a part of the samples each, and all get all: collective.
+ * z[m]: float [count, width], allocated here, freed with su_free (NULL for streams of the model that are not
  * asked for: wanted[m] false; wanted NULL: all). Reports progress under `what` unless it is NULL. */
 su_status su_embed_items(su_model *m, const su_dataset *ds, const int64_t *items, int64_t count,
                          const bool *wanted, const char *what, float **z, su_error *err);

@@ -58,28 +58,31 @@ su_status su_kept_fill(su_model *m, int stream, su_keep what, const su_dataset *
     if (!su_model_frozen(m, stream) || (vit && augment->on) || m->device->act != SU_DTYPE_F32 || !fits)
         return SU_OK;
     k->width = width;
-    k->rows = su_alloc((size_t)count, width * sizeof *k->rows);
+    su_comm *comm = m->device->comm;
+    int64_t start = 0, own = su_comm_share(comm, count, &start), part = su_comm_part(comm, count);
+    k->rows = su_alloc((size_t)part * (size_t)su_comm_ranks(comm), width * sizeof *k->rows);
     k->row_of = su_alloc((size_t)su_dataset_count(ds) + 1, sizeof *k->row_of);
     if (!k->rows || !k->row_of) return su_fail(err, SU_ENOMEM, "no memory to keep what a frozen tower gives");
     for (int64_t i = 0; i < su_dataset_count(ds); i++) k->row_of[i] = -1;
+    for (int64_t i = 0; i < count; i++) k->row_of[items[i]] = i;
     su_loader *loader = NULL;
     su_loader_options o = {.batch = m->planned};
     su_status st = su_embed_loader_options(&m->config, &o, err);
-    if (!st) st = su_loader_new(ds, items, count, m->tokenizer, &o, &loader, err);
+    if (!st && own) st = su_loader_new(ds, items + start, own, m->tokenizer, &o, &loader, err);
     char label[96];
     snprintf(label, sizeof label, "frozen %s tower", m->config.stream[stream].name);
-    su_progress *progress = su_progress_new(label, "samples", count);
-    for (int64_t done = 0; done < count && !st;) {
+    su_progress *progress = su_progress_new(label, "samples", own);
+    for (int64_t done = 0; done < own && !st;) {
         const su_batch *b = NULL;
         st = su_loader_next(loader, &b, err);
         if (st || !b) break;
-        for (int32_t i = 0; i < b->count; i++) k->row_of[b->items[i]] = done + i;
-        st = keep_batch(m, stream, what, su_embed_image_slot(m, ds, stream), b, done, k, err);
+        st = keep_batch(m, stream, what, su_embed_image_slot(m, ds, stream), b, start + done, k, err);
         done += b->count;
         su_loader_release(loader, b);
         su_progress_step(progress, done, NULL);
     }
     su_progress_free(progress);
     su_loader_free(loader);
-    return st;
+    st = su_comm_agree(comm, st, err);
+    return st ? st : su_comm_gather_host(comm, k->rows, (size_t)part * width * sizeof *k->rows, err);
 }

@@ -19,7 +19,8 @@ typedef struct {
     size_t width;    /* floats a row */
 } su_kept;
 
-/* Keeps stream's rows for `items`, unless the tower learns, the images are augmented, the rows are more than
+/* Several ranks compute a part of the rows each, and all get all: collective.
+ * Keeps stream's rows for `items`, unless the tower learns, the images are augmented, the rows are more than
  * a GiB, or activations are not float32: then kept->rows stays NULL, which is no error. The model's buffers
  * must be planned (su_model_plan). Free it also after a failure. */
 su_status su_kept_fill(su_model *m, int stream, su_keep what, const su_dataset *ds, const int64_t *items,

@@ -62,7 +62,9 @@ struct su_step {
     int32_t batch, micro;
     void *z[SU_MAX_STREAMS], *dz[SU_MAX_STREAMS], *norm[SU_MAX_STREAMS];
     void *scratch;
-    int32_t tokens[SU_MAX_STREAMS]; /* of the step under way: see padded */
+    /* of the step under way */
+    int64_t before;                 /* samples of the ranks before this one */
+    int32_t tokens[SU_MAX_STREAMS]; /* see padded */
 };
 
 void su_step_free(su_step *s)
@@ -85,9 +87,10 @@ static int32_t piece_size(int32_t batch, int32_t micro)
 
 size_t su_step_bytes(su_model *model, int32_t batch, int32_t micro)
 {
-    size_t rows = (size_t)batch, row = 2 * (size_t)su_model_width(model) + 1;
+    size_t own = (size_t)batch, whole = own * (size_t)su_comm_ranks(model->device->comm);
     return su_model_bytes(model, piece_size(batch, micro), true) +
-           (size_t)model->config.streams * rows * row * su_dtype_size(model->device->acc);
+           (size_t)model->config.streams * (2 * whole * (size_t)su_model_width(model) + own) *
+               su_dtype_size(model->device->acc);
 }
 
 su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **step, size_t *bytes,
@@ -100,12 +103,13 @@ su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **s
     su_step *s = su_calloc(1, sizeof *s);
     if (!s) return su_fail(err, SU_ENOMEM, "no memory for a training step");
     *s = (su_step){.model = model, .batch = batch, .micro = micro};
-    size_t acc = su_dtype_size(d->acc), rows = (size_t)batch, width = (size_t)su_model_width(model);
+    size_t acc = su_dtype_size(d->acc), rows = (size_t)batch * (size_t)su_comm_ranks(d->comm);
+    size_t width = (size_t)su_model_width(model);
     su_status st = su_model_plan(model, micro, true, NULL, err);
     for (int m = 0; m < model->config.streams && !st; m++) {
         st = d->ops->alloc(d, rows * width * acc, &s->z[m], err);
         if (!st) st = d->ops->alloc(d, rows * width * acc, &s->dz[m], err);
-        if (!st) st = d->ops->alloc(d, rows * acc, &s->norm[m], err);
+        if (!st) st = d->ops->alloc(d, (size_t)batch * acc, &s->norm[m], err);
     }
     if (!st) st = d->ops->alloc(d, PARTS * acc, &s->scratch, err);
     if (st)
@@ -117,14 +121,20 @@ su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **s
 
 /* Tokens that rows of a text stream are padded to, in every piece: dropout draws by the padded length. 0 where
  * nothing is drawn, and rows may be as short as they are. */
-static int32_t padded(const su_step_batch *b, const su_tower_config *c, int stream)
+static su_status padded(su_step *s, const su_step_batch *b, su_error *err)
 {
-    int32_t longest = 0;
-    bool draws = b->train && (c->dropout > 0.0 || c->attention_dropout > 0.0);
-    if (c->kind != SU_TOWER_BERT || !draws || b->pooled[stream]) return 0;
-    for (int32_t i = 0; i < b->count; i++)
-        if (b->lengths[stream][i] > longest) longest = b->lengths[stream][i];
-    return longest;
+    double longest[SU_MAX_STREAMS] = {0};
+    bool any = false;
+    for (int m = 0; m < s->model->config.streams; m++) {
+        const su_tower_config *c = &s->model->config.stream[m].tower;
+        bool draws = b->train && (c->dropout > 0.0 || c->attention_dropout > 0.0);
+        if (c->kind != SU_TOWER_BERT || !draws || b->pooled[m]) continue;
+        any = true;
+        for (int32_t i = 0; i < b->count; i++) longest[m] = fmax(longest[m], b->lengths[m][i]);
+    }
+    su_status st = any ? su_comm_max(s->model->device->comm, longest, s->model->config.streams, err) : SU_OK;
+    for (int m = 0; m < s->model->config.streams; m++) s->tokens[m] = (int32_t)longest[m];
+    return st;
 }
 
 /* The piece of a batch from sample `first` on, for one stream. Random keys differ by stream; what a sample
@@ -136,7 +146,7 @@ static su_tower_input piece(const su_step *s, const su_step_batch *b, int stream
     su_tower_input in = {.batch = n,
                          .train = b->train && !su_model_frozen(s->model, stream),
                          .key = {.seed = b->seed, .step = (uint32_t)b->step, .layer = (uint32_t)stream << 28},
-                         .first = first,
+                         .first = s->before + first,
                          .tokens = s->tokens[stream]};
     if (b->pooled[stream])
         in.pooled = b->pooled[stream] + (size_t)first * (size_t)c->width;
@@ -156,7 +166,7 @@ static su_status forward(su_step *s, const su_step_batch *b, int stream, int32_t
     su_device *d = s->model->device;
     *in = piece(s, b, stream, first);
     return su_model_forward(s->model, stream, in,
-                            su_acc_at(d, s->z[stream], (int64_t)first * su_model_width(s->model)),
+                            su_acc_at(d, s->z[stream], (s->before + first) * su_model_width(s->model)),
                             su_acc_at(d, s->norm[stream], first), err);
 }
 
@@ -166,22 +176,26 @@ su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o,
     su_model *model = s->model;
     su_device *d = model->device;
     int32_t width = su_model_width(model);
-    if (b->count < 2 || b->count > s->batch)
+    int64_t whole = (int64_t)b->count * su_comm_ranks(d->comm);
+    if (whole < 2 || b->count < 1 || b->count > s->batch)
         return su_fail(err, SU_EINVAL, "a batch of %d does not fit the planned %d", b->count, s->batch);
     su_tower_input in;
-    su_status st = SU_OK;
-    for (int m = 0; m < model->config.streams; m++)
-        s->tokens[m] = padded(b, &model->config.stream[m].tower, m);
+    s->before = (int64_t)b->count * su_comm_rank(d->comm);
+    su_status st = padded(s, b, err);
     for (int32_t first = 0; first < b->count && !st; first += s->micro)
         for (int m = 0; m < model->config.streams && !st; m++) st = forward(s, b, m, first, &in, err);
+    for (int m = 0; m < model->config.streams && !st; m++)
+        st = su_comm_all_gather(d->comm, s->z[m], (size_t)b->count * (size_t)width * su_dtype_size(d->acc),
+                                err);
     if (st) return st;
     double lambda_atp = 0.0, lambda_cu = 0.0;
     su_objective_weights(o, progress, &lambda_atp, &lambda_cu);
     const void *log_scale =
         su_acc_at(d, model->params.master, model->params.items[model->logit_scale].offset);
     void *d_log_scale = su_param_grad(&model->params, model->logit_scale);
+    if (su_comm_rank(d->comm) > 0) d_log_scale = NULL; /* it is the whole batch's: counted once */
     st = su_objective_apply(o, d, lambda_atp, lambda_cu, model->config.streams, model->config.anchor, s->z,
-                            s->dz, log_scale, d_log_scale, s->scratch, b->count, width, losses, err);
+                            s->dz, log_scale, d_log_scale, s->scratch, whole, width, losses, err);
     if (!st && !isfinite(losses->total))
         st = su_fail(err, SU_ENUMERIC, "the loss is %s", isnan(losses->total) ? "not a number" : "infinite");
     /* Backward from the last micro-batch to the first: the last one's activations are still in place. */
@@ -192,7 +206,7 @@ su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o,
                 st = forward(s, b, m, first, &in, err);
             else
                 in = piece(s, b, m, first);
-            int64_t at = (int64_t)first * width;
+            int64_t at = (s->before + first) * width;
             const void *d_tokens = NULL;
             if (!st && b->extra) st = b->extra->run(b->extra->context, m, first, in.batch, &d_tokens, err);
             if (!st)

@@ -29,7 +29,12 @@ su_status su_objective_apply(const su_objective *o, su_device *d, double lambda_
 
 typedef struct su_step su_step;
 
-/* Plans everything for batches of `batch` in micro-batches of `micro`. *bytes: activations and embeddings. */
+/* Several ranks (device->comm) each compute the embeddings of their own samples, gather everybody's, and form the
+ * loss of the whole batch; each sends the gradient of its own embeddings back through its towers. The sum of the
+ * ranks' parameter gradients, which su_optimiser_step forms, is that of the whole batch on one rank.
+ *
+ * Plans everything for batches of `batch` samples of this rank in micro-batches of `micro`. *bytes: activations and
+ * embeddings. */
 size_t su_step_bytes(su_model *model, int32_t batch, int32_t micro); /* what it would take, before it does */
 su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **step, size_t *bytes,
                       su_error *err);
@@ -44,7 +49,7 @@ typedef struct {
     void *context;
 } su_step_extra;
 
-/* One whole batch in host memory: per stream of the model either images or ids. */
+/* One whole batch, or this rank's equal part of it, in host memory: per stream of the model either images or ids. */
 typedef struct {
     int32_t count;
     const uint8_t *images[SU_MAX_STREAMS];
@@ -57,7 +62,7 @@ typedef struct {
 } su_step_batch;
 
 /* Forward and backward: gradients are ADDED to the table; nothing is updated. SU_ENUMERIC when the loss is
- * not finite. */
+ * not finite. Losses are the whole batch's. Collective. */
 su_status su_step_run(su_step *s, const su_step_batch *batch, const su_objective *o, double progress,
                       su_losses *losses, su_error *err);
 

@@ -29,6 +29,16 @@ json_t *su_number_or_null(double x)
 
 /* --- configuration -------------------------------------------------------------------------------------- */
 
+static su_comm *comm_of(const su_run *r)
+{
+    return r->options.params->device->comm;
+}
+
+static bool writes(const su_run *r)
+{
+    return su_comm_rank(comm_of(r)) == 0;
+}
+
 /* A folder that already holds a run is continued with the same configuration, or refused. */
 static su_status settle_config(su_run *r, su_error *err)
 {
@@ -76,9 +86,12 @@ static su_status save_checkpoint(su_run *r, su_error *err)
     snprintf(done, sizeof done, "%lld", (long long)r->done);
     snprintf(best, sizeof best, "%.17g", r->best);
     snprintf(epoch, sizeof epoch, "%lld", (long long)r->best_epoch);
-    if (fflush(r->log) || fsync(fileno(r->log)))
-        return su_fail(err, SU_EIO, "%s: %s: free space or choose another folder, then --resume", r->log_path,
-                       strerror(errno));
+    su_status st = SU_OK;
+    if (writes(r) && (fflush(r->log) || fsync(fileno(r->log))))
+        st = su_fail(err, SU_EIO, "%s: %s: free space or choose another folder, then --resume", r->log_path,
+                     strerror(errno));
+    st = su_comm_agree(comm_of(r), st, err);
+    if (st) return st;
     return su_params_save(r->options.params, r->checkpoint_path, true,
                           (const char *const[]){"format", "suture.checkpoint/1", "step", done,
                                                 best_key(r, key), best, "best_epoch", epoch, "data",
@@ -87,10 +100,16 @@ static su_status save_checkpoint(su_run *r, su_error *err)
                           err);
 }
 
-static su_status load_checkpoint(su_run *r, su_error *err)
+/* Where a checkpoint stands. */
+typedef struct {
+    int64_t done, best_epoch;
+    double best;
+} position;
+
+static su_status read_position(const su_run *r, su_safetensors **opened, position *at, su_error *err)
 {
-    su_safetensors *file = NULL;
-    su_status st = su_safetensors_open(r->checkpoint_path, &file, err);
+    su_status st = su_safetensors_open(r->checkpoint_path, opened, err);
+    su_safetensors *file = *opened;
     if (!st) st = su_safetensors_verify(file, err);
     const char *step = NULL, *best = NULL, *epoch = NULL, *data = NULL, *config = NULL;
     char key[64];
@@ -113,11 +132,25 @@ static su_status load_checkpoint(su_run *r, su_error *err)
                 "start a new run",
                 r->config_path);
     }
+    if (!st)
+        *at = (position){.done = strtoll(step, NULL, 10),
+                         .best_epoch = strtoll(epoch, NULL, 10),
+                         .best = strtod(best, NULL)};
+    return st;
+}
+
+static su_status load_checkpoint(su_run *r, su_error *err)
+{
+    su_safetensors *file = NULL;
+    position at = {0};
+    su_status st = writes(r) ? read_position(r, &file, &at, err) : SU_OK;
+    st = su_comm_agree(comm_of(r), st, err);
     if (!st) st = su_params_load(r->options.params, file, true, err);
+    if (!st) st = su_comm_broadcast_host(comm_of(r), &at, sizeof at, err);
     if (!st) {
-        r->done = strtoll(step, NULL, 10);
-        r->best = strtod(best, NULL);
-        r->best_epoch = strtoll(epoch, NULL, 10);
+        r->done = at.done;
+        r->best = at.best;
+        r->best_epoch = at.best_epoch;
         if (r->done < 0 || r->done > r->steps)
             st = su_fail(err, SU_EMISMATCH, "%s is at step %lld of a run of %lld steps", r->checkpoint_path,
                          (long long)r->done, (long long)r->steps);
@@ -192,6 +225,10 @@ static su_status open_log(su_run *r, su_error *err)
 su_status su_run_log(su_run *r, json_t *line, su_error *err)
 {
     if (!line) return su_fail(err, SU_ENOMEM, "no memory for a log line");
+    if (!writes(r)) {
+        json_decref(line);
+        return SU_OK;
+    }
     int bad = json_dumpf(line, r->log, JSON_COMPACT | JSON_PRESERVE_ORDER);
     json_decref(line);
     if (bad || fputc('\n', r->log) == EOF)
@@ -215,16 +252,20 @@ su_status su_run_open(const su_run_options *options, su_run *r, su_error *err)
     su_status st = r->config_path && r->log_path && r->checkpoint_path && r->run_path
                        ? SU_OK
                        : su_fail(err, SU_ENOMEM, "no memory for a run");
-    if (!st) st = su_mkdirs(options->folder, err);
-    if (!st) st = su_folder_lock(options->folder, "training", &r->lock, err);
-    if (!st) st = settle_config(r, err);
+    if (!st && writes(r)) st = su_mkdirs(options->folder, err);
+    if (!st && writes(r)) st = su_folder_lock(options->folder, "training", &r->lock, err);
+    if (!st && writes(r)) st = settle_config(r, err);
+    st = su_comm_agree(comm_of(r), st, err);
     if (!st && options->resume) {
-        if (su_file_exists(r->checkpoint_path))
+        double checkpoint = writes(r) && su_file_exists(r->checkpoint_path);
+        st = su_comm_max(comm_of(r), &checkpoint, 1, err);
+        if (!st && checkpoint > 0.0)
             st = load_checkpoint(r, err);
-        else if (su_file_exists(r->log_path))
+        else if (!st && writes(r) && su_file_exists(r->log_path))
             su_log(SU_LOG_INFO, "the run has no checkpoint yet: it begins with the first step");
     }
-    return st ? st : open_log(r, err);
+    if (!st && writes(r)) st = open_log(r, err);
+    return su_comm_agree(comm_of(r), st, err);
 }
 
 void su_run_close(su_run *r)
@@ -256,7 +297,10 @@ su_status su_run_train(su_run *r, const su_run_work *work, su_error *err)
         r->done++;
         snprintf(note, sizeof note, "loss %.3f", loss);
         su_progress_step(progress, (in_epoch + 1) * o->batch, note);
-        bool stop = o->stop && *o->stop, ends = in_epoch + 1 == o->batches;
+        double asked = o->stop && *o->stop;
+        st = su_comm_max(comm_of(r), &asked, 1, err);
+        if (st) break;
+        bool stop = asked > 0.0, ends = in_epoch + 1 == o->batches;
         if (ends) {
             su_progress_free(progress);
             progress = NULL;
@@ -265,8 +309,11 @@ su_status su_run_train(su_run *r, const su_run_work *work, su_error *err)
         if (!st && (ends || stop || (o->checkpoint_steps > 0 && r->done % o->checkpoint_steps == 0)))
             st = save_checkpoint(r, err);
         if (!st && stop && r->done < r->steps)
-            st = su_fail(err, SU_EINTERRUPTED, "stopped after step %lld of %lld; --resume goes on from here",
-                         (long long)r->done, (long long)r->steps);
+            st = su_comm_agree(comm_of(r),
+                               su_fail(err, SU_EINTERRUPTED,
+                                       "stopped after step %lld of %lld; --resume goes on from here",
+                                       (long long)r->done, (long long)r->steps),
+                               err);
     }
     su_progress_free(progress);
     return st;
@@ -275,7 +322,11 @@ su_status su_run_train(su_run *r, const su_run_work *work, su_error *err)
 su_status su_run_finish(su_run *r, json_t *doc, su_error *err)
 {
     char hash[65] = "", key[64];
-    if (!doc) return su_fail(err, SU_ENOMEM, "no memory for run.json");
+    if (!writes(r)) {
+        json_decref(doc);
+        return su_comm_agree(comm_of(r), SU_OK, err);
+    }
+    if (!doc) return su_comm_agree(comm_of(r), su_fail(err, SU_ENOMEM, "no memory for run.json"), err);
     char *weights = su_path_join(r->options.folder, "model.safetensors");
     su_status st = weights ? su_sha256_file(weights, hash, err) : su_fail(err, SU_ENOMEM, "no memory");
     json_t *own = json_pack("{s:s,s:I,s:I,s:I,s:o,s:s,s:s,s:s,s:f}", "schema", "suture.run/1", "epochs",
@@ -288,7 +339,7 @@ su_status su_run_finish(su_run *r, json_t *doc, su_error *err)
     json_decref(own);
     json_decref(doc);
     su_free(weights);
-    return st;
+    return su_comm_agree(comm_of(r), st, err);
 }
 
 su_status su_run_blame(const su_run *r, const su_batch *b, su_error *err)

@@ -5,6 +5,9 @@
  *   RUN/checkpoint.safetensors  parameters, moments, step, best score: what --resume goes on from
  *   RUN/run.json                written last: what was trained on what, for how long
  *
+ * With several ranks (the comm of the parameters' device) rank 0 alone has the folder; what it finds there, and
+ * what goes wrong there, all ranks are told. open, train and finish are collective.
+ *
  * One process at a time has the folder. A run goes on only with the configuration and the dataset that it was
  * started with; log lines of steps past the checkpoint are cut, because those steps are done again: a run
  * that was killed any number of times leaves the bytes of one that never was. */
@@ -52,7 +55,7 @@ typedef struct {
 su_status su_run_open(const su_run_options *options, su_run *run, su_error *err);
 void su_run_close(su_run *run);
 
-/* Appends a line; takes the reference, NULL (without memory) included. */
+/* Appends a line, on rank 0; takes the reference, NULL (without memory) included. */
 su_status su_run_log(su_run *run, json_t *line, su_error *err);
 /* Keeps the score when it is the best so far, and says whether it is. */
 bool su_run_score(su_run *run, int64_t epoch, double score);

@@ -9,6 +9,7 @@
 #include "eval/alignment.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Everything of one training. */
@@ -68,13 +69,16 @@ static su_status build_model(training *r, const char *vocabulary, su_error *err)
     if (st) return st;
     st = su_model_table(m, r->options->device, tokenizer, &r->model, err);
     if (st) return st;
-    int32_t batch = r->config.batch, micro = r->config.micro_batch;
+    int32_t ranks = su_comm_ranks(r->options->device->comm);
+    int32_t batch = r->config.batch / ranks, micro = r->config.micro_batch;
     su_params *p = &r->model->params;
+    char over[64] = "";
+    if (ranks > 1) snprintf(over, sizeof over, " over %d ranks", ranks);
     su_log(SU_LOG_INFO,
-           "model: %.2f M parameters; memory planned: %.0f MB weights, gradients and moments + %.0f MB "
-           "activations (batch %d in micro-batches of %d)",
-           (double)p->elements / 1e6, (double)su_params_bytes(p, true) / 1e6,
-           (double)su_step_bytes(r->model, batch, micro) / 1e6, batch,
+           "model: %.2f M parameters; memory planned%s: %.0f MB weights, gradients and moments + %.0f MB "
+           "activations (batch %d%s in micro-batches of %d)",
+           (double)p->elements / 1e6, ranks > 1 ? " a rank" : "", (double)su_params_bytes(p, true) / 1e6,
+           (double)su_step_bytes(r->model, batch, micro) / 1e6, r->config.batch, over,
            micro && micro < batch ? micro : batch);
     st = su_model_start(r->model, true, r->config.seed, err);
     if (!st) st = su_init_load(r->model, err);
@@ -158,9 +162,9 @@ static su_status train_step(void *context, int64_t epoch, int64_t in_epoch, doub
     (void)in_epoch;
     training *r = context;
     const su_batch *b = NULL;
-    su_status st = su_loader_next(r->loader, &b, err);
-    if (st) return st;
-    st = train_on(r, b, err);
+    su_status st = su_comm_agree(r->options->device->comm, su_loader_next(r->loader, &b, err), err);
+    if (!st) st = train_on(r, b, err);
+    if (st == SU_ENUMERIC) st = su_comm_agree(r->options->device->comm, st, err); /* all ranks found it */
     su_loader_release(r->loader, b);
     *loss = r->losses.total;
     return st;
@@ -197,10 +201,11 @@ static su_status score_holdout(training *r, int64_t epoch, bool *best, su_error 
     int64_t held = r->items.held_pairs;
     su_status st =
         score ? embed_holdout(r, z, err) : su_fail(err, SU_ENOMEM, "no memory to score the holdout");
-    if (!st)
+    bool scores = su_comm_rank(r->options->device->comm) == 0; /* and tells nobody: only it keeps models */
+    if (!st && scores)
         st = su_alignment_score_compute((const float *const *)z, streams, held, su_model_width(r->model), &o,
                                         score, err);
-    if (!st) {
+    if (!st && scores) {
         double mrr = 0.0, r10 = 0.0, gap = 0.0, cos = 0.0;
         for (int m = 0; m < streams; m++) {
             if (m == a) continue;
@@ -231,13 +236,45 @@ static su_status end_epoch(void *context, int64_t epoch, su_error *err)
 {
     training *r = context;
     bool choose = r->items.held_pairs > 0 && r->config.keep_best, best = false;
+    su_comm *comm = r->options->device->comm;
     su_status st = r->items.held_pairs > 0 ? score_holdout(r, epoch, &best, err) : SU_OK;
-    if (!st && (choose ? best : epoch == r->config.epochs))
+    if (!st && su_comm_rank(comm) == 0 && (choose ? best : epoch == r->config.epochs))
         st = su_model_save(r->model, r->options->out, err);
-    return st;
+    return su_comm_agree(comm, st, err);
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------ */
+
+su_status su_train_divide(int32_t batch, const su_comm *comm, su_error *err)
+{
+    int ranks = su_comm_ranks(comm);
+    if (batch % ranks == 0) return SU_OK;
+    int32_t less = batch / ranks * ranks;
+    return su_fail(err, SU_EINVAL, "a batch of %d cannot be divided among %d ranks: use --batch %d or %d",
+                   batch, ranks, less ? less : ranks, less + ranks);
+}
+
+su_status su_train_agree(su_comm *comm, json_t *config, const su_dataset *data, const su_wordpiece *tokenizer,
+                         su_error *err)
+{
+    char *text = config ? json_dumps(config, JSON_COMPACT) : NULL;
+    su_status st = text ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for the configuration");
+    st = su_comm_agree(comm, st, err);
+    if (!st) st = su_comm_same(comm, "configuration", text, err);
+    if (!st) st = su_comm_same(comm, "dataset", su_dataset_sha256(data), err);
+    if (!st) st = su_comm_same(comm, "vocabulary", tokenizer ? su_wordpiece_sha256(tokenizer) : "", err);
+    free(text);
+    json_decref(config);
+    return st;
+}
+
+static su_status agree_on_start(training *r, su_error *err)
+{
+    su_comm *comm = r->options->device->comm;
+    if (!comm) return SU_OK;
+    su_status st = su_train_agree(comm, su_config_json(&r->config), r->data, r->model->tokenizer, err);
+    return st ? st : su_params_share(&r->model->params, err);
+}
 
 static su_status open_run(training *r, su_error *err)
 {
@@ -267,7 +304,9 @@ static su_status open_loader(training *r, su_error *err)
                            .train = true,
                            .seed = r->config.seed,
                            .augment = r->config.augment,
-                           .first_batch = r->run.done};
+                           .first_batch = r->run.done,
+                           .part = su_comm_rank(r->options->device->comm),
+                           .parts = su_comm_ranks(r->options->device->comm)};
     su_status st = su_embed_loader_options(&r->model->config, &l, err);
     if (st) return st;
     return su_loader_new(r->data, r->items.train, r->items.pairs, r->model->tokenizer, &l, &r->loader, err);
@@ -314,14 +353,17 @@ su_status su_train(const su_train_options *options, su_train_result *result, su_
     su_status st = su_dataset_open(options->data, &r.data, err);
     if (!st) st = su_holdout_choose(r.data, options->split, r.config.holdout, r.config.batch, &r.items, err);
     if (!st) st = prepare_config(&r, &vocabulary, err);
+    if (!st) st = su_train_divide(r.config.batch, options->device->comm, err);
     if (!st) st = build_model(&r, vocabulary, err);
     if (!st) st = su_model_check_dataset(r.model, r.data, err);
     if (!st) st = su_dataset_check_pixels(r.data, r.items.train, r.items.pairs, err);
     if (!st) st = su_dataset_check_pixels(r.data, r.items.held, r.items.held_pairs, err);
+    st = su_comm_agree(options->device->comm, st, err);
+    if (!st) st = agree_on_start(&r, err);
     if (!st) st = open_run(&r, err);
     if (!st) prepare_optimiser(&r, r.run.steps);
     if (!st && r.run.done < r.run.steps) st = keep_frozen(&r, err);
-    if (!st) st = open_loader(&r, err);
+    if (!st) st = su_comm_agree(options->device->comm, open_loader(&r, err), err);
     if (!st)
         st = su_run_train(&r.run, &(su_run_work){.step = train_step, .epoch = end_epoch, .context = &r}, err);
     const su_train_config *c = &r.config;

@@ -35,9 +35,18 @@ typedef struct {
     double best_mrr;  /* of the holdout; NAN without one */
 } su_train_result;
 
-/* SU_ENUMERIC (a NaN: names step, epoch and the samples of the batch), SU_EMISMATCH (resuming with another
+/* With several ranks (the device's comm) it is collective: each trains on its part of every batch, config.batch being
+ * the whole of it. Results are one rank's but for the order of sums, in which the number of ranks counts: the same
+ * number gives the same bits.
+ * SU_ENUMERIC (a NaN: names step, epoch and the samples of the batch), SU_EMISMATCH (resuming with another
  * configuration or dataset), SU_EINVAL (RUN exists and resume is false; too few samples for one batch),
  * SU_EINTERRUPTED. */
 su_status su_train(const su_train_options *options, su_train_result *result, su_error *err);
+
+/* What every training on several ranks begins with. agree: all have read the same configuration (takes the reference,
+ * NULL without memory included), dataset and vocabulary; SU_EMISMATCH. divide: SU_EINVAL when they cannot each have an equal part of the batch. */
+su_status su_train_agree(su_comm *comm, json_t *config, const su_dataset *data, const su_wordpiece *tokenizer,
+                         su_error *err);
+su_status su_train_divide(int32_t batch, const su_comm *comm, su_error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include "align/kept.h"
 #include "align/objective.h"
 #include "align/run.h"
+#include "align/train.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -30,12 +31,14 @@ typedef struct {
     su_run run;
     void *arena;             /* device memory of the decoder's buffers */
     void *memory, *d_memory; /* device: act [micro, tokens, width] */
+    su_comm *comm;           /* the device's: several ranks each have a part of every batch */
     su_kept kept;            /* image tokens, when they never change */
     int32_t micro, tokens;
     /* of the step under way */
     const su_batch *batch;
-    int64_t asked;   /* tokens with a target in the whole batch */
-    int32_t longest; /* row of the whole batch: all pieces are padded to it, dropout draws by the padded length */
+    int64_t asked; /* tokens with a target in the whole batch */
+    int32_t
+        longest; /* row of the whole batch: all pieces are padded to it, dropout draws by the padded length */
     double caption;
     su_losses align;
 } training;
@@ -169,7 +172,7 @@ static su_status plan(training *r, su_error *err)
     su_device *d = r->options->device;
     su_captioner *c = r->captioner;
     size_t bytes = 0, size = 0;
-    int32_t batch = r->config.train.batch, width = c->decoder->config.memory_width;
+    int32_t batch = r->config.train.batch / su_comm_ranks(r->comm), width = c->decoder->config.memory_width;
     su_status st = joint(r) ? su_step_new(c->model, batch, r->micro, &r->step, &bytes, err)
                             : su_model_plan(c->model, r->micro, !image_frozen(r), &bytes, err);
     su_arena a;
@@ -199,8 +202,8 @@ static su_status plan(training *r, su_error *err)
            "planned: %.0f MB parameters + %.0f MB activations (batch %d in micro-batches of %d)",
            (double)p->elements / 1e6, (double)p->learning / 1e6, c->decoder->config.depth,
            c->decoder->config.width, c->decoder->config.vocabulary,
-           (double)(p->elements + 3 * p->learning) * (double)su_dtype_size(d->acc) / 1e6,
-           (double)(bytes + size) / 1e6, batch, r->micro);
+           (double)su_params_bytes(&c->model->params, true) / 1e6, (double)(bytes + size) / 1e6,
+           r->config.train.batch, r->micro);
     return SU_OK;
 }
 
@@ -219,6 +222,12 @@ static su_status keep_tokens(training *r, su_error *err)
 
 /* --- one step ------------------------------------------------------------------------------------------ */
 
+/* Samples of the batch that the ranks before this one have. */
+static int64_t before(const training *r)
+{
+    return (int64_t)r->batch->count * su_comm_rank(r->comm);
+}
+
 static su_tower_input image_input(const training *r, const su_batch *b, int32_t first, int32_t count,
                                   bool train)
 {
@@ -233,7 +242,7 @@ static su_tower_input image_input(const training *r, const su_batch *b, int32_t 
                             .key = {.seed = r->config.train.seed,
                                     .step = (uint32_t)r->run.done + 1,
                                     .layer = (uint32_t)stream << 28},
-                            .first = first};
+                            .first = train ? before(r) + first : 0};
 }
 
 /* Captions first .. first + count - 1 of the batch: loss and gradients; *d_memory: gradient at the image
@@ -246,9 +255,8 @@ static su_status learn_captions(training *r, int32_t first, int32_t count, const
     for (int32_t i = first; i < first + count; i++) add_sample(r, r->number_of[r->batch->items[i]]);
     su_decoder_input in = su_rows_input(r->rows, r->longest);
     in.train = true;
-    in.first = first;
-    in.key = (su_rng_key){
-        .seed = r->config.train.seed, .step = (uint32_t)r->run.done + 1, .layer = 7u << 28};
+    in.first = before(r) + first;
+    in.key = (su_rng_key){.seed = r->config.train.seed, .step = (uint32_t)r->run.done + 1, .layer = 7u << 28};
     return su_decoder_loss(r->captioner->decoder, &in, memory, tokens, r->config.label_smoothing,
                            r->config.weight / (double)r->asked, true, d_memory, &r->caption, &asked, err);
 }
@@ -324,8 +332,8 @@ static su_status step_jointly(training *r, su_error *err)
     return su_step_run(r->step, &in, &r->config.train.objective, progress, &r->align, err);
 }
 
-/* asked and longest, of the batch. */
-static void measure_batch(training *r)
+/* asked and longest, of the whole batch. */
+static su_status measure_batch(training *r, su_error *err)
 {
     r->asked = 0;
     r->longest = 0;
@@ -336,6 +344,12 @@ static void measure_batch(training *r)
         if (r->prefix.prefix.length + targets > r->longest)
             r->longest = r->prefix.prefix.length + (int32_t)targets;
     }
+    double asked = (double)r->asked, longest = r->longest;
+    su_status st = su_comm_sum(r->comm, &asked, 1, err);
+    if (!st) st = su_comm_max(r->comm, &longest, 1, err);
+    r->asked = (int64_t)asked;
+    r->longest = (int32_t)longest;
+    return st;
 }
 
 static su_status train_on(training *r, su_error *err)
@@ -344,8 +358,9 @@ static su_status train_on(training *r, su_error *err)
     int64_t step = r->run.done + 1;
     double norm = 0.0;
     r->caption = 0.0;
-    measure_batch(r);
-    su_status st = joint(r) ? step_jointly(r, err) : step_alone(r, err);
+    su_status st = measure_batch(r, err);
+    if (!st) st = joint(r) ? step_jointly(r, err) : step_alone(r, err);
+    if (!st) st = su_comm_sum(r->comm, &r->caption, 1, err);
     if (!st && !isfinite(r->caption)) st = su_fail(err, SU_ENUMERIC, "the caption loss is not finite");
     if (!st) st = su_optimiser_step(&r->optimiser, &r->captioner->model->params, step, &norm, err);
     if (st == SU_ENUMERIC) return su_run_blame(&r->run, b, err);
@@ -369,9 +384,9 @@ static su_status train_step(void *context, int64_t epoch, int64_t in_epoch, doub
     (void)epoch;
     (void)in_epoch;
     training *r = context;
-    su_status st = su_loader_next(r->loader, &r->batch, err);
-    if (st) return st;
-    st = train_on(r, err);
+    su_status st = su_comm_agree(r->comm, su_loader_next(r->loader, &r->batch, err), err);
+    if (!st) st = train_on(r, err);
+    if (st == SU_ENUMERIC) st = su_comm_agree(r->comm, st, err); /* all ranks found it */
     su_loader_release(r->loader, r->batch);
     *loss = r->caption + (joint(r) ? r->align.total : 0.0);
     return st;
@@ -386,13 +401,12 @@ static su_status score_holdout(training *r, double *loss, int64_t *asked, su_err
     su_loader *loader = NULL;
     su_loader_options l = {.batch = r->micro};
     double sum = 0.0;
-    int64_t done = 0;
+    int64_t done = 0, start = 0, own = su_comm_share(r->comm, r->items.held_pairs, &start);
     *asked = 0;
     su_status st = su_embed_loader_options(&c->model->config, &l, err);
-    if (!st)
-        st =
-            su_loader_new(r->data, r->items.held, r->items.held_pairs, c->model->tokenizer, &l, &loader, err);
-    while (!st && done < r->items.held_pairs) {
+    if (!st && own)
+        st = su_loader_new(r->data, r->items.held + start, own, c->model->tokenizer, &l, &loader, err);
+    while (!st && done < own) {
         const void *memory = NULL;
         int32_t tokens = 0;
         int64_t n = 0;
@@ -408,7 +422,11 @@ static su_status score_holdout(training *r, double *loss, int64_t *asked, su_err
         su_loader_release(loader, r->batch);
     }
     su_loader_free(loader);
-    *loss = sum / (double)*asked;
+    double sums[2] = {sum, (double)*asked};
+    st = su_comm_agree(r->comm, st, err);
+    if (!st) st = su_comm_sum(r->comm, sums, 2, err);
+    *asked = (int64_t)sums[1];
+    *loss = sums[0] / sums[1];
     return st;
 }
 
@@ -435,9 +453,9 @@ static su_status end_epoch(void *context, int64_t epoch, su_error *err)
                    exp(loss), best ? "  (best so far)" : "");
         }
     }
-    if (!st && (choose ? best : epoch == r->config.train.epochs))
+    if (!st && su_comm_rank(r->comm) == 0 && (choose ? best : epoch == r->config.train.epochs))
         st = su_captioner_save(r->captioner, r->options->out, err);
-    return st;
+    return su_comm_agree(r->comm, st, err);
 }
 
 /* --- the whole ----------------------------------------------------------------------------------------- */
@@ -459,6 +477,7 @@ static su_status prepare(training *r, su_error *err)
     su_status st = su_caption_config_check(&r->config, err);
     if (!st) st = su_dataset_open(o->data, &r->data, err);
     if (!st) st = su_holdout_choose(r->data, o->split, t->holdout, t->batch, &r->items, err);
+    if (!st) st = su_train_divide(t->batch, r->comm, err);
     if (!st) st = make_vocabulary(r, &own, err);
     if (st) return st;
     r->config.decoder.vocabulary = su_wordpiece_size(own);
@@ -468,9 +487,18 @@ static su_status prepare(training *r, su_error *err)
     if (!st) st = su_dataset_check_pixels(r->data, r->items.held, r->items.held_pairs, err);
     if (st) return st;
     snprintf(r->config.from_sha256, sizeof r->config.from_sha256, "%s", r->captioner->model->sha256);
-    r->micro = t->micro_batch > 0 && t->micro_batch < t->batch ? t->micro_batch : t->batch;
+    int32_t share = t->batch / su_comm_ranks(r->comm);
+    r->micro = t->micro_batch > 0 && t->micro_batch < share ? t->micro_batch : share;
     r->tokens = su_captioner_memory(r->captioner);
     return prepare_texts(r, err);
+}
+
+static su_status agree_on_start(training *r, su_error *err)
+{
+    if (!r->comm) return SU_OK;
+    json_t *config = su_caption_config_json(&r->config);
+    su_status st = su_train_agree(r->comm, config, r->data, r->captioner->tokenizer, err);
+    return st ? st : su_params_share(&r->captioner->model->params, err);
 }
 
 static su_status open_run(training *r, su_error *err)
@@ -519,8 +547,13 @@ static su_status open_loader(training *r, su_error *err)
 {
     const su_train_config *t = &r->config.train;
     su_model *m = r->captioner->model;
-    su_loader_options l = {
-        .batch = t->batch, .train = true, .seed = t->seed, .augment = t->augment, .first_batch = r->run.done};
+    su_loader_options l = {.batch = t->batch,
+                           .train = true,
+                           .seed = t->seed,
+                           .augment = t->augment,
+                           .first_batch = r->run.done,
+                           .part = su_comm_rank(r->comm),
+                           .parts = su_comm_ranks(r->comm)};
     su_status st = su_embed_loader_options(&m->config, &l, err);
     return st ? st
               : su_loader_new(r->data, r->items.train, r->items.pairs, m->tokenizer, &l, &r->loader, err);
@@ -546,13 +579,16 @@ static void training_free(training *r)
 
 su_status su_caption_train(const su_caption_options *options, su_caption_result *result, su_error *err)
 {
-    training r = {.options = options, .config = options->config, .run.lock = -1};
+    training r = {
+        .options = options, .config = options->config, .comm = options->device->comm, .run.lock = -1};
     su_status st = prepare(&r, err);
     if (!st) st = plan(&r, err);
+    st = su_comm_agree(r.comm, st, err);
+    if (!st) st = agree_on_start(&r, err);
     if (!st) st = open_run(&r, err);
     if (!st) st = keep_tokens(&r, err);
     if (!st) prepare_optimiser(&r);
-    if (!st) st = open_loader(&r, err);
+    if (!st) st = su_comm_agree(r.comm, open_loader(&r, err), err);
     if (!st)
         st = su_run_train(&r.run, &(su_run_work){.step = train_step, .epoch = end_epoch, .context = &r}, err);
     const su_train_config *t = &r.config.train;

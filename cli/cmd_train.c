@@ -7,6 +7,7 @@
 #include "cli/common.h"
 #include "cli/evaluate.h"
 #include "cli/options.h"
+#include "cli/ranks.h"
 #include "cli/report_align.h"
 #include "cli/train.h"
 #include <math.h>
@@ -90,6 +91,8 @@ static su_status evaluate(const arguments *a, const char *line, su_device *devic
 {
     su_dataset *ds = NULL;
     su_model *model = NULL;
+    su_comm *comm = device->comm;
+    device->comm = NULL; /* this rank alone */
     su_status st = su_dataset_open(a->data, &ds, err);
     const char *split = a->evaluate;
     static const char *const usual[] = {"val", "test", NULL};
@@ -107,6 +110,7 @@ static su_status evaluate(const arguments *a, const char *line, su_device *devic
     }
     su_model_free(model);
     su_dataset_close(ds);
+    device->comm = comm;
     return st;
 }
 
@@ -251,11 +255,14 @@ int su_cmd_train(int argc, char **argv)
     const su_command command = {
         .name = "train",
         .synopsis = "--data DS --out RUN [options]",
-        .summary = "Trains image and text towers into one space.",
+        .summary = "Trains image and text towers into one space. Started by mpirun, srun or torchrun, it "
+                   "divides every\n"
+                   "batch among their ranks; the result is that of one rank.",
         .examples = "  suture train --data roco --out runs/closegap\n"
                     "  suture train --data roco --out runs/lt --objective clip-lt --epochs 40 --seed 2\n"
                     "  suture train --data roco --out runs/closegap --resume\n"
-                    "  suture train --data roco --out runs/warm --preset small --init text=minilm\n",
+                    "  suture train --data roco --out runs/warm --preset small --init text=minilm\n"
+                    "  mpirun -n 4 --bind-to none suture train --data roco --out runs/closegap\n",
         .options = options,
         .min_positional = 0,
         .max_positional = 0};
@@ -263,7 +270,6 @@ int su_cmd_train(int argc, char **argv)
     su_error err = {0};
     int code = su_options_parse(&command, argc, argv, &args);
     if (code >= 0) return code;
-    su_log_to_stderr(su_option_quiet());
     su_device *device = NULL;
     json_t *doc = NULL;
     su_train_result result = {0};
@@ -272,20 +278,21 @@ int su_cmd_train(int argc, char **argv)
     su_status st = a.data && a.out
                        ? SU_OK
                        : su_fail(&err, SU_EINVAL, "%s is missing", a.data ? "--out RUN" : "--data DS");
-    if (!st) st = resolve(&a, &train.config, &err);
-    if (!st) st = su_device_open(a.device, (int)a.threads, &device, &err);
+    if (!st) st = su_cli_ranks_open(a.device, a.threads, &device, &err);
+    if (!st) st = su_comm_agree(device->comm, resolve(&a, &train.config, &err), &err);
     if (!st) {
         train.vocabulary = a.vocabulary ? a.vocabulary : (own = su_cli_vocabulary());
         train.device = device;
         st = su_train(&train, &result, &err);
     }
-    if (!st) st = evaluate(&a, line, device, &doc, &err);
+    bool first = !device || su_comm_rank(device->comm) == 0; /* it scores and reports, the others wait */
+    if (!st && first) st = evaluate(&a, line, device, &doc, &err);
     json_t *summary =
         st ? NULL
            : json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:O?}", "schema", "suture.train/1", "run", a.out, "steps",
                        (json_int_t)result.steps, "epochs", (json_int_t)result.epochs, "best_epoch",
                        (json_int_t)result.best_epoch, "seconds", result.seconds, "eval", doc);
-    if (su_cli_report(summary, &st, &err)) {
+    if (first && su_cli_report(summary, &st, &err)) {
         printf("%s: %s, %lld steps over %lld pairs in %.0f s", a.out, train.config.objective.name,
                (long long)result.steps, (long long)result.pairs, result.seconds);
         if (result.holdout_pairs)
@@ -296,13 +303,9 @@ int su_cmd_train(int argc, char **argv)
     }
     json_decref(summary);
     json_decref(doc);
-    su_device_close(device);
     su_free(own);
     su_free(line);
+    code = su_cli_ranks_close(&command, device, st, &err);
     su_options_free(&args, &command);
-    if (st == SU_EINTERRUPTED) {
-        su_cli_fail(&command, &err);
-        return 130;
-    }
-    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+    return code;
 }

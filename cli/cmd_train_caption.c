@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/options.h"
+#include "cli/ranks.h"
 #include "cli/train.h"
 #include <math.h>
 #include <stdio.h>
@@ -107,7 +108,6 @@ int su_cmd_train_caption(int argc, char **argv)
     su_error err = {0};
     int code = su_options_parse(&command, argc, argv, &args);
     if (code >= 0) return code;
-    su_log_to_stderr(su_option_quiet());
     su_device *device = NULL;
     su_caption_result result = {0};
     su_caption_options train = {
@@ -115,8 +115,8 @@ int su_cmd_train_caption(int argc, char **argv)
     su_status st = a.data && a.out
                        ? SU_OK
                        : su_fail(&err, SU_EINVAL, "%s is missing", a.data ? "--out RUN2" : "--data DS");
-    if (!st) st = resolve(&a, &train.config, &err);
-    if (!st) st = su_device_open(a.device, (int)a.threads, &device, &err);
+    if (!st) st = su_cli_ranks_open(a.device, a.threads, &device, &err);
+    if (!st) st = su_comm_agree(device->comm, resolve(&a, &train.config, &err), &err);
     if (!st) {
         train.device = device;
         st = su_caption_train(&train, &result, &err);
@@ -128,7 +128,8 @@ int su_cmd_train_caption(int argc, char **argv)
                        (json_int_t)result.epochs, "best_epoch", (json_int_t)result.best_epoch, "seconds",
                        result.seconds, "holdout_loss",
                        isfinite(result.best_loss) ? json_real(result.best_loss) : json_null());
-    if (su_cli_report(summary, &st, &err)) {
+    bool first = !device || su_comm_rank(device->comm) == 0;
+    if (first && su_cli_report(summary, &st, &err)) {
         printf("%s: captions on %s, %lld steps over %lld pairs in %.0f s", a.out, train.config.from,
                (long long)result.steps, (long long)result.pairs, result.seconds);
         if (result.holdout_pairs)
@@ -139,11 +140,7 @@ int su_cmd_train_caption(int argc, char **argv)
         printf("\n");
     }
     json_decref(summary);
-    su_device_close(device);
+    code = su_cli_ranks_close(&command, device, st, &err);
     su_options_free(&args, &command);
-    if (st == SU_EINTERRUPTED) {
-        su_cli_fail(&command, &err);
-        return 130;
-    }
-    return st ? su_cli_fail(&command, &err) : SU_EXIT_OK;
+    return code;
 }

@@ -35,7 +35,7 @@ struct su_loader {
     const su_dataset *ds;
     su_loader_options options;
     int64_t *items, count, batches; /* batches: an epoch's */
-    int32_t pad;
+    int32_t pad, share;             /* share: samples of a batch that are made here */
     int image_streams;
 
     int64_t *token_start; /* [count + 1]: row i's tokens are tokens[token_start[i] .. token_start[i + 1]) */
@@ -113,11 +113,11 @@ static void start_batch(su_loader *l, slot *s)
         su_rng_shuffle(key, l->order, l->count);
         l->order_epoch = epoch;
     }
-    const int64_t first = in_epoch * size, left = l->count - first;
+    const int64_t first = in_epoch * size + l->options.part * l->share, left = l->count - first;
     s->batch.number = l->filling;
     s->batch.epoch = epoch;
     s->batch.in_epoch = in_epoch;
-    s->batch.count = (int32_t)(left < size ? left : size);
+    s->batch.count = (int32_t)(left < l->share ? left : l->share);
     for (int32_t i = 0; i < s->batch.count; i++) {
         s->rows[i] = l->order[first + i];
         s->items[i] = l->items[s->rows[i]];
@@ -183,6 +183,10 @@ static su_status check_options(const su_loader_options *o, const su_dataset *ds,
             "%d), batches ahead %d (0 to %d), first batch %" PRId64 " (at least 0)",
             o->batch, o->image_size, IMAGE_SIZE_MAX, o->max_tokens, TOKENS_MAX, o->threads, THREADS_MAX,
             o->ahead, AHEAD_MAX, o->first_batch);
+    const int parts = o->parts ? o->parts : 1;
+    if (parts < 1 || o->part < 0 || o->part >= parts || o->batch % parts || (parts > 1 && !o->train))
+        return su_fail(err, SU_EINVAL, "loader: part %d of %d of a batch of %d cannot be", o->part, parts,
+                       o->batch);
     if (count < 1) return su_fail(err, SU_EINVAL, "%s: no samples to load", su_dataset_folder(ds));
     if (o->train && count < o->batch)
         return su_fail(err, SU_EINVAL,
@@ -220,7 +224,7 @@ static su_status tokenise(su_loader *l, const su_wordpiece *tokenizer, su_error 
 
 static bool make_slot(const su_loader *l, slot *s)
 {
-    const size_t n = (size_t)l->options.batch;
+    const size_t n = (size_t)l->share;
     s->items = su_alloc(n, sizeof *s->items);
     s->rows = su_alloc(n, sizeof *s->rows);
     s->ids = su_alloc(n * (size_t)l->options.max_tokens, sizeof *s->ids);
@@ -280,6 +284,7 @@ su_status su_loader_new(const su_dataset *ds, const int64_t *items, int64_t coun
     l->ds = ds;
     l->options = *options;
     l->count = count;
+    l->share = options->batch / (options->parts ? options->parts : 1);
     l->batches = options->train ? count / options->batch : (count + options->batch - 1) / options->batch;
     l->pad = su_wordpiece_pad(tokenizer);
     l->image_streams = su_dataset_streams(ds) - 1;

@@ -19,6 +19,8 @@ typedef struct {
     su_augment augment;
     int threads, ahead;  /* prefetch threads (0: one) and batches kept ready (0: two) */
     int64_t first_batch; /* where to start, counted over all epochs: how a resumed run finds its place */
+    int part, parts; /* training: of each batch only part 0..parts-1, samples part * batch / parts and so on;
+                            parts divides the batch. 0 parts: the whole */
 } su_loader_options;
 
 typedef struct {

@@ -172,11 +172,13 @@ static su_status hear(su_comm *c, su_status status, su_error *err)
     own->error.code = status;
     su_status st = su_comm_gather_host(c, all, sizeof *all, err);
     if (!st) {
-        int r = 0;
+        int r = 0, alike = 0;
         while (!all[r].failed) r++;
         const su_error *first = &all[r].error;
+        for (int i = 0; i < c->ranks; i++) alike += all[i].failed && all[i].error.code == first->code;
         c->agreed = true;
-        st = su_fail_at(err, first->code, first->position, "rank %d: %s", r, first->message);
+        st = su_fail_at(err, first->code, first->position, "%s", first->message);
+        if (alike < c->ranks) su_fail_context(err, st, "rank %d", r);
     }
     su_free(all);
     return st;

@@ -99,7 +99,8 @@ su_status su_comm_broadcast_host(su_comm *c, void *x, size_t bytes, su_error *er
 su_status su_comm_sum(su_comm *c, double *x, int n, su_error *err);
 su_status su_comm_max(su_comm *c, double *x, int n, su_error *err);
 /* Waits for all ranks, and gives all of them the same status: SU_OK when every rank says so, else what the
- * first failed rank says, its number in front of its message. */
+ * first failed rank says, its number in front of its message unless all
+ * say the same. */
 su_status su_comm_agree(su_comm *c, su_status status, su_error *err);
 /* SU_EMISMATCH when `text` is another than rank 0's; `what` names it. */
 su_status su_comm_same(su_comm *c, const char *what, const char *text, su_error *err);

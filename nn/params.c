@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { UNIT = SU_ALIGN / 2 }; /* elements: aligned for two-byte types too */
+
 void su_params_init(su_params *p, su_device *device)
 {
     *p = (su_params){.device = device};
@@ -48,7 +50,6 @@ int64_t su_params_add(su_params *p, const char *name, int rank, const int64_t *s
         q->shape[i] = shape[i];
         if (__builtin_mul_overflow(q->count, shape[i], &q->count)) p->failed = true;
     }
-    enum { UNIT = SU_ALIGN / 2 }; /* elements: aligned for two-byte types too */
     int64_t start = packed ? p->elements : (p->elements + UNIT - 1) / UNIT * UNIT;
     q->offset = start;
     if (__builtin_add_overflow(start, q->count, &p->elements)) p->failed = true;
@@ -88,6 +89,21 @@ static void place_states(su_params *p)
         end = q->state + q->count;
     }
     p->learning = skipped ? end : p->elements;
+    int64_t part = su_comm_part(p->device->comm, p->learning);
+    p->shard = p->device->comm ? (part + UNIT - 1) / UNIT * UNIT : part;
+}
+
+/* Elements of grad: a part for every rank, the last one filled up. */
+static int64_t gradients(const su_params *p)
+{
+    return p->shard * su_comm_ranks(p->device->comm);
+}
+
+/* The elements [*first, *end) that this rank's moments are of; none where the last parts are empty. */
+static void own_part(const su_params *p, int64_t *first, int64_t *end)
+{
+    *first = p->shard * su_comm_rank(p->device->comm);
+    *end = *first + p->shard < p->learning ? *first + p->shard : p->learning;
 }
 
 size_t su_params_bytes(su_params *p, bool training)
@@ -95,7 +111,7 @@ size_t su_params_bytes(su_params *p, bool training)
     place_states(p);
     size_t acc = su_dtype_size(p->device->acc), act = su_dtype_size(p->device->act);
     size_t copy = p->device->act == p->device->acc ? 0 : act;
-    return (size_t)p->elements * (acc + copy) + (training ? 3 * (size_t)p->learning * acc : 0);
+    return (size_t)p->elements * (acc + copy) + (training ? (size_t)(gradients(p) + 2 * p->shard) * acc : 0);
 }
 
 su_status su_params_commit(su_params *p, bool training, su_error *err)
@@ -106,9 +122,9 @@ su_status su_params_commit(su_params *p, bool training, su_error *err)
     su_status st = take(p, p->elements, acc, &p->master, err);
     if (!st && p->device->act == p->device->acc) p->compute = p->master;
     if (!st && !p->compute) st = take(p, p->elements, act, &p->compute, err);
-    if (!st && training) st = take(p, p->learning, acc, &p->grad, err);
-    if (!st && training) st = take(p, p->learning, acc, &p->m, err);
-    if (!st && training) st = take(p, p->learning, acc, &p->v, err);
+    if (!st && training) st = take(p, gradients(p), acc, &p->grad, err);
+    if (!st && training) st = take(p, p->shard, acc, &p->m, err);
+    if (!st && training) st = take(p, p->shard, acc, &p->v, err);
     if (st)
         return su_fail_context(err, st, "%.2f M parameters need %.0f MB%s", (double)p->elements / 1e6,
                                (double)su_params_bytes(p, training) / 1e6,
@@ -120,6 +136,15 @@ void su_params_refresh(su_params *p)
 {
     su_device *d = p->device;
     if (p->compute != p->master) d->ops->convert(d, p->compute, d->act, p->master, d->acc, p->elements);
+}
+
+su_status su_params_share(su_params *p, su_error *err)
+{
+    su_device *d = p->device;
+    if (!d->comm) return SU_OK;
+    su_status st = su_comm_broadcast(d->comm, p->master, (size_t)p->elements * su_dtype_size(d->acc), err);
+    if (!st) su_params_refresh(p);
+    return st;
 }
 
 su_status su_params_set(su_params *p, int64_t index, const double *values, su_error *err)
@@ -247,18 +272,42 @@ static su_status download_floats(const su_params *p, const void *array, int64_t 
 
 static const char *const prefix[3] = {"", "adam.m/", "adam.v/"};
 
+static void zero_gradients(const su_params *p)
+{
+    su_device *d = p->device;
+    d->ops->zero(d, p->grad, (size_t)gradients(p) * su_dtype_size(d->acc));
+}
+
+/* All elements of a moment: the array itself, or, of several ranks, gathered in grad. */
+static su_status whole_moment(const su_params *p, void *moment, void **whole, su_error *err)
+{
+    su_device *d = p->device;
+    *whole = moment;
+    if (!d->comm) return SU_OK;
+    int64_t first = 0, end = 0;
+    own_part(p, &first, &end);
+    size_t bytes = (size_t)p->shard * su_dtype_size(d->acc);
+    *whole = p->grad;
+    d->ops->copy(d, su_acc_at(d, p->grad, first), moment, bytes);
+    return su_comm_all_gather(d->comm, p->grad, bytes, err);
+}
+
 su_status su_params_save(const su_params *p, const char *path, bool moments, const char *const *metadata,
                          su_error *err)
 {
     int arrays = moments ? 3 : 1;
-    const void *source[3] = {p->master, p->m, p->v};
+    bool writes = !moments || su_comm_rank(p->device->comm) == 0;
+    void *source[3] = {p->master, p->m, p->v};
     float *host[3] = {NULL, NULL, NULL};
     su_tensor_view *views = su_calloc((size_t)(p->count * arrays), sizeof *views);
     su_status st = views ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to save %s", path);
     int64_t n = 0;
-    for (int a = 0; a < arrays && !st; a++) {
-        st = download_floats(p, source[a], a ? p->learning : p->elements, &host[a], err);
-        for (int64_t i = 0; i < p->count && !st; i++) {
+    for (int a = 0; a < arrays; a++) {
+        void *whole = source[a];
+        su_status gathered = a ? whole_moment(p, source[a], &whole, err) : SU_OK;
+        if (!st) st = gathered;
+        if (!st && writes) st = download_floats(p, whole, a ? p->learning : p->elements, &host[a], err);
+        for (int64_t i = 0; i < p->count && !st && writes; i++) {
             const su_param *q = &p->items[i];
             if (a && q->state < 0) continue;
             su_tensor_view *v = &views[n];
@@ -278,11 +327,13 @@ su_status su_params_save(const su_params *p, const char *path, bool moments, con
             n++;
         }
     }
-    if (!st) st = su_safetensors_write(path, views, n, metadata, err);
+    if (!st && writes) st = su_safetensors_write(path, views, n, metadata, err);
     for (int64_t i = 0; i < n; i++) su_free((void *)(uintptr_t)views[i].name);
     su_free(views);
     for (int a = 0; a < 3; a++) su_free(host[a]);
-    return st;
+    if (!moments || !p->device->comm) return st;
+    zero_gradients(p);
+    return su_comm_agree(p->device->comm, st, err);
 }
 
 static su_status load_one(su_params *p, const su_param *q, const char *front, void *to,
@@ -321,16 +372,46 @@ su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors
     return d->ops->sync(d, err);
 }
 
+/* Every moment of `file` (on rank 0) to `to`, an array over all elements. */
+static su_status load_moment(su_params *p, const su_safetensors *file, const char *front, void *to,
+                             su_error *err)
+{
+    su_device *d = p->device;
+    su_status st = SU_OK;
+    for (int64_t i = 0; i < p->count && file && !st; i++)
+        if (su_param_learns(p, i))
+            st = load_one(p, &p->items[i], front, su_acc_at(d, to, p->items[i].state), file, err);
+    return st;
+}
+
+/* The same with several ranks: through grad, of which each rank keeps its part. */
+static su_status share_moment(su_params *p, const su_safetensors *file, const char *front, void *moment,
+                              su_error *err)
+{
+    su_device *d = p->device;
+    int64_t first = 0, end = 0;
+    size_t acc = su_dtype_size(d->acc);
+    su_status st = su_comm_agree(d->comm, load_moment(p, file, front, p->grad, err), err);
+    if (!st) st = su_comm_broadcast(d->comm, p->grad, (size_t)gradients(p) * acc, err);
+    own_part(p, &first, &end);
+    if (!st) d->ops->copy(d, moment, su_acc_at(d, p->grad, first), (size_t)p->shard * acc);
+    zero_gradients(p);
+    return st;
+}
+
 su_status su_params_load(su_params *p, const su_safetensors *file, bool moments, su_error *err)
 {
     su_device *d = p->device;
     void *target[3] = {NULL, p->m, p->v};
-    su_status st = su_params_load_first(p, p->count, file, err);
-    for (int a = 1; a < 3 && moments; a++)
-        for (int64_t i = 0; i < p->count && !st; i++)
-            if (su_param_learns(p, i))
-                st = load_one(p, &p->items[i], prefix[a], su_acc_at(d, target[a], p->items[i].state), file,
-                              err);
+    bool several = moments && d->comm;
+    su_status st = file || !several ? su_params_load_first(p, p->count, file, err) : SU_OK;
+    if (several) {
+        st = su_comm_agree(d->comm, st, err);
+        if (!st) st = su_params_share(p, err);
+    }
+    for (int a = 1; a < 3 && moments && !st; a++)
+        st = several ? share_moment(p, file, prefix[a], target[a], err)
+                     : load_moment(p, file, prefix[a], target[a], err);
     return st ? st : d->ops->sync(d, err);
 }
 
@@ -343,11 +424,61 @@ double su_schedule(const su_optimiser *o, int64_t step)
     return 0.5 * (1.0 + cos(M_PI * (double)(step - 1 - o->warmup) / (double)(o->steps - o->warmup)));
 }
 
+/* Elements [state, state + n) of the states, whose weights begin at `offset`: what of them is this rank's. */
+static void update(su_params *p, int64_t offset, int64_t state, int64_t n, const su_adamw *adam)
+{
+    su_device *d = p->device;
+    int64_t first = 0, end = 0;
+    own_part(p, &first, &end);
+    int64_t from = state > first ? state : first, to = state + n < end ? state + n : end;
+    if (from >= to) return;
+    d->ops->adamw(d, su_acc_at(d, p->master, offset + from - state), su_acc_at(d, p->m, from - first),
+                  su_acc_at(d, p->v, from - first), su_acc_at(d, p->grad, from), adam, to - from);
+}
+
+/* The next run of parameters that lie together in master and in grad, from parameter *i on; false: none. */
+static bool next_run(const su_params *p, int64_t *i, int64_t *offset, int64_t *state, int64_t *n)
+{
+    while (*i < p->count && p->items[*i].state < 0) ++*i;
+    if (*i == p->count) return false;
+    const su_param *from = &p->items[*i], *to = from;
+    while (*i < p->count && p->items[*i].state >= 0) to = &p->items[(*i)++];
+    *offset = from->offset;
+    *state = from->state;
+    *n = to->state + to->count - from->state;
+    return true;
+}
+
+/* Every rank's part of the weights to all, through grad: its gradients are used up. */
+static su_status gather_weights(su_params *p, su_error *err)
+{
+    su_device *d = p->device;
+    size_t acc = su_dtype_size(d->acc);
+    int64_t first = 0, end = 0, offset = 0, state = 0, n = 0;
+    own_part(p, &first, &end);
+    for (int64_t i = 0; next_run(p, &i, &offset, &state, &n);) {
+        int64_t from = state > first ? state : first, to = state + n < end ? state + n : end;
+        if (from < to)
+            d->ops->copy(d, su_acc_at(d, p->grad, from), su_acc_at(d, p->master, offset + from - state),
+                         (size_t)(to - from) * acc);
+    }
+    su_status st = su_comm_all_gather(d->comm, p->grad, (size_t)p->shard * acc, err);
+    for (int64_t i = 0; !st && next_run(p, &i, &offset, &state, &n);)
+        d->ops->copy(d, su_acc_at(d, p->master, offset), su_acc_at(d, p->grad, state), (size_t)n * acc);
+    return st;
+}
+
 su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, double *norm, su_error *err)
 {
     su_device *d = p->device;
     double squares = 0.0;
-    d->ops->sum_squares(d, &squares, p->grad, p->learning);
+    int64_t first = 0, end = 0;
+    own_part(p, &first, &end);
+    su_status st = su_comm_reduce_scatter(d->comm, p->grad, p->shard, err);
+    if (st) return st;
+    if (first < end) d->ops->sum_squares(d, &squares, su_acc_at(d, p->grad, first), end - first);
+    st = su_comm_sum(d->comm, &squares, 1, err);
+    if (st) return st;
     *norm = sqrt(squares);
     if (!isfinite(*norm))
         return su_fail(err, SU_ENUMERIC, "the gradient is not finite at step %lld", (long long)step);
@@ -361,16 +492,14 @@ su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, d
         while (j < p->count && p->items[j].group == p->items[i].group &&
                p->items[j].decay == p->items[i].decay)
             j++;
-        int64_t first = p->items[i].offset, end = p->items[j - 1].offset + p->items[j - 1].count;
+        int64_t offset = p->items[i].offset, n = p->items[j - 1].offset + p->items[j - 1].count - offset;
         adam.lr = o->lr[p->items[i].group] * factor;
         adam.weight_decay = p->items[i].decay ? o->weight_decay : 0.0;
-        int64_t state = p->items[i].state;
-        if (state >= 0)
-            d->ops->adamw(d, su_acc_at(d, p->master, first), su_acc_at(d, p->m, state),
-                          su_acc_at(d, p->v, state), su_acc_at(d, p->grad, state), &adam, end - first);
+        if (p->items[i].state >= 0) update(p, offset, p->items[i].state, n, &adam);
         i = j;
     }
-    d->ops->zero(d, p->grad, (size_t)p->learning * su_dtype_size(d->acc));
+    if (d->comm) st = gather_weights(p, err);
+    zero_gradients(p);
     su_params_refresh(p);
-    return SU_OK;
+    return st;
 }

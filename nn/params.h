@@ -12,13 +12,21 @@
  *   | query.weight   | key.weight     |...| next parameter (aligned) | ...     offsets count elements
  *   +----------------+----------------+---+--------------------------+---
  *
+ * Several ranks (device->comm) each hold all weights and gradients, but the moments of one part of the elements
+ * alone (ZeRO-1): a step adds up the ranks' gradients part by part, each rank updates the weights of its part, and
+ * all get them. Parts are equal, whatever parameters they hold; files hold every parameter whole, under its name,
+ * so a run goes on with any number of ranks.
+ *
+ *   grad   [ rank 0's part | rank 1's part | ... ]      parts of `shard` elements
+ *   m, v                   [ rank 1's part ]            on rank 1
+ *
  * A parameter added with `packed` follows its predecessor without a gap, so that query, key and value weights
  * can be read as one [3 width, width] matrix while each keeps the name it has in Hugging Face. */
 #ifndef SU_NN_PARAMS_H
 #define SU_NN_PARAMS_H
 
 #include "base/safetensors.h"
-#include "nn/device.h"
+#include "nn/comm.h"
 
 /* SU_INIT_GRID: a position table [1, 1 + g*g, width]: zero for the class token, then for each patch of a g x
  * g grid sin and cos of its column, sin and cos of its row, each at width/4 frequencies from 1 down to
@@ -42,7 +50,8 @@ typedef struct {
     su_param *items;
     int64_t count, capacity;
     int64_t elements; /* of each flat array, alignment gaps included */
-    int64_t learning; /* elements of grad, m and v */
+    int64_t learning; /* elements that have a gradient */
+    int64_t shard;    /* of these, elements of m and v here: all; with several ranks a rank's part */
     uint32_t frozen;  /* a bit a learning-rate group */
     void *master, *compute, *grad, *m, *v;
     bool failed; /* an addition ran out of memory; su_params_commit reports it */
@@ -60,6 +69,8 @@ void su_params_freeze(su_params *p, int group);
  * loaded. */
 su_status su_params_commit(su_params *p, bool training, su_error *err);
 size_t su_params_bytes(su_params *p, bool training); /* what commit would allocate */
+/* Collective: all ranks get rank 0's weights, to the bit. One rank: nothing. */
+su_status su_params_share(su_params *p, su_error *err);
 /* Draws every parameter keyed by (seed, its name): adding a parameter never changes the others' start. */
 su_status su_params_randomise(su_params *p, uint64_t seed, su_error *err);
 /* Brings compute up to date with master; call after every change of master. */
@@ -83,10 +94,12 @@ static inline bool su_param_learns(const su_params *p, int64_t index)
 su_status su_params_get(const su_params *p, int64_t index, double *values, su_error *err);
 su_status su_params_set(su_params *p, int64_t index, const double *values, su_error *err);
 
-/* Writes master as F32 tensors under their names (and with moments: "adam.m/NAME", "adam.v/NAME"). Atomic. */
+/* Writes master as F32 tensors under their names (and with moments: "adam.m/NAME", "adam.v/NAME"). Atomic. With
+ * moments it is collective, and rank 0 writes. */
 su_status su_params_save(const su_params *p, const char *path, bool moments, const char *const *metadata,
                          su_error *err);
-/* Reads them back; every parameter must be there with its shape (SU_ENOTFOUND, SU_EMISMATCH name it). */
+/* Reads them back; every parameter must be there with its shape (SU_ENOTFOUND, SU_EMISMATCH name it). With moments
+ * it is collective: rank 0 gives the file, the others NULL. */
 su_status su_params_load(su_params *p, const su_safetensors *file, bool moments, su_error *err);
 /* The first `count` parameters' weights alone. */
 su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors *file, su_error *err);
@@ -105,8 +118,9 @@ typedef struct {
 /* Schedule factor of step (1-based): step/warmup up to warmup, then 0.5 (1 + cos(pi
  * (step-1-warmup)/(steps-warmup))). */
 double su_schedule(const su_optimiser *o, int64_t step);
-/* One AdamW step over the whole table, then compute is refreshed and gradients are zeroed. norm: the
- * gradient's norm before cutting. SU_ENUMERIC when it is not finite: nothing was changed. */
+/* One AdamW step over the whole table, with the sum of the ranks' gradients; then compute is refreshed and gradients
+ * are zeroed. norm: the gradient's norm before cutting. SU_ENUMERIC when it is not finite: no weight was changed.
+ * Collective. */
 su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, double *norm, su_error *err);
 
 #endif
