@@ -1,0 +1,277 @@
+/* The timed half of bench/gpu/run.py: one training step of two towers under InfoNCE + L_ATP + L_CU, or the
+ * embedding of one kind, on synthetic data in host memory.
+ *
+ *     bench_gpu DEVICE MODEL train|image|text BATCH MICRO ROUNDS
+ *
+ * MODEL: base (ViT-B/16 at 224, BERT-base at 77 tokens), large (ViT-L/14, BERT-base at 256), giant (ViT-g/14,
+ * BERT-base at 128), or small, for trying it out. MICRO samples go through the towers at a time, as in
+ * align/objective.c: with less than a batch, each runs forward twice. Prints "plan BYTES", then a line a
+ * round: seconds, and of a training the loss and the norm of its gradient with all their digits, which are
+ * the same in every call. Dropout is off. */
+#include "align/tower.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { DIM = 512, STREAMS = 2, IMAGE = 0, TEXT = 1, LOGIT = 8 };
+
+typedef struct {
+    su_tower_config config;
+    su_tower *tower;
+    int64_t projection;  /* parameter */
+    void *projected;     /* act [micro, DIM] */
+    void *z, *dz, *norm; /* acc [batch, DIM], [batch] */
+    uint8_t *images;     /* host */
+    int32_t *ids, *lengths;
+} stream;
+
+typedef struct {
+    su_device *device;
+    su_params params;
+    stream s[STREAMS];
+    int64_t logit_scale;
+    void *losses; /* acc [1] */
+    int32_t batch, micro;
+} job;
+
+static void check(su_status st, const su_error *err)
+{
+    if (!st) return;
+    fprintf(stderr, "bench_gpu: %s\n", err->message);
+    exit(st == SU_EUNSUPPORTED ? 77 : st == SU_ENOMEM ? 3 : 1);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static su_tower_config tower(su_tower_kind kind, int32_t width, int32_t depth, int32_t heads, int32_t mlp)
+{
+    return (su_tower_config){.kind = kind,
+                             .width = width,
+                             .depth = depth,
+                             .heads = heads,
+                             .mlp = mlp,
+                             .act = SU_ACT_GELU,
+                             .eps = kind == SU_TOWER_VIT ? 1e-6 : 1e-12,
+                             .image_size = 224,
+                             .patch = 16,
+                             .channels = 3,
+                             .mean = {0.5, 0.5, 0.5},
+                             .std = {0.25, 0.25, 0.25},
+                             .vocabulary = 30522,
+                             .positions = 512,
+                             .types = 2,
+                             .max_tokens = 77};
+}
+
+static void choose(const char *model, su_tower_config *image, su_tower_config *text)
+{
+    *image = tower(SU_TOWER_VIT, 768, 12, 12, 3072);
+    *text = tower(SU_TOWER_BERT, 768, 12, 12, 3072);
+    if (!strcmp(model, "large")) {
+        *image = tower(SU_TOWER_VIT, 1024, 24, 16, 4096);
+        image->patch = 14;
+        text->max_tokens = 256;
+    } else if (!strcmp(model, "giant")) {
+        *image = tower(SU_TOWER_VIT, 1408, 40, 16, 6144);
+        image->patch = 14;
+        text->max_tokens = 128;
+    } else if (!strcmp(model, "small")) {
+        *image = tower(SU_TOWER_VIT, 64, 2, 2, 128);
+        *text = tower(SU_TOWER_BERT, 64, 2, 2, 128);
+        image->image_size = 64;
+        text->max_tokens = 16;
+    } else if (strcmp(model, "base") != 0) {
+        fprintf(stderr, "bench_gpu: no model %s: choose base, large, giant or small\n", model);
+        exit(2);
+    }
+}
+
+static void *take(job *j, size_t bytes)
+{
+    void *memory = NULL;
+    su_error err = {0};
+    check(j->device->ops->alloc(j->device, bytes, &memory, &err), &err);
+    return memory;
+}
+
+static void plan_towers(job *j, su_arena *a, bool train)
+{
+    for (int k = 0; k < STREAMS; k++) {
+        su_tower_plan(j->s[k].tower, a, j->micro, train);
+        j->s[k].projected = su_arena_take(a, (size_t)j->micro * DIM, su_dtype_size(j->device->act));
+    }
+}
+
+/* What is fed: every text full, every pixel some noise. */
+static void fill(job *j)
+{
+    stream *v = &j->s[IMAGE], *t = &j->s[TEXT];
+    const size_t n = (size_t)j->batch, pixels = n * (size_t)(v->config.image_size * v->config.image_size * 3);
+    const size_t tokens = n * (size_t)t->config.max_tokens;
+    v->images = malloc(pixels);
+    t->ids = malloc(tokens * sizeof *t->ids);
+    t->lengths = malloc(n * sizeof *t->lengths);
+    if (!v->images || !t->ids || !t->lengths) exit(1);
+    for (size_t i = 0; i < pixels; i++) v->images[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t i = 0; i < tokens; i++) t->ids[i] = (int32_t)(1000 + i * 40503u % 20000);
+    for (size_t i = 0; i < n; i++) t->lengths[i] = t->config.max_tokens;
+}
+
+static void prepare(job *j, const char *model, bool train)
+{
+    su_error err = {0};
+    const size_t acc = su_dtype_size(j->device->acc);
+    choose(model, &j->s[IMAGE].config, &j->s[TEXT].config);
+    su_params_init(&j->params, j->device);
+    for (int k = 0; k < STREAMS; k++) {
+        stream *s = &j->s[k];
+        check(su_tower_new(&s->config, k ? "text." : "image.", k, &j->params, &s->tower, &err), &err);
+        s->projection = su_params_add(&j->params, k ? "text.projection.weight" : "image.projection.weight", 2,
+                                      (const int64_t[]){DIM, s->config.width}, true, k, SU_INIT_NORMAL,
+                                      1 / sqrt(s->config.width), false);
+    }
+    j->logit_scale = su_params_add(&j->params, "logit_scale", 1, (const int64_t[]){1}, false, LOGIT,
+                                   SU_INIT_CONSTANT, log(1 / 0.07), false);
+    size_t bytes = su_params_bytes(&j->params, train);
+    check(su_params_commit(&j->params, train, &err), &err);
+    check(su_params_randomise(&j->params, 1, &err), &err);
+    su_params_refresh(&j->params);
+    if (train) j->device->ops->zero(j->device, j->params.grad, (size_t)j->params.learning * acc);
+    su_arena a;
+    su_arena_measure(&a);
+    plan_towers(j, &a, train);
+    const size_t activations = a.peak;
+    bytes += activations;
+    su_arena_init(&a, take(j, activations), activations);
+    plan_towers(j, &a, train);
+    for (int k = 0; k < STREAMS; k++) {
+        j->s[k].z = take(j, (size_t)j->batch * DIM * acc);
+        j->s[k].dz = take(j, (size_t)j->batch * DIM * acc);
+        j->s[k].norm = take(j, (size_t)j->batch * acc);
+        bytes += (size_t)j->batch * (2 * DIM + 1) * acc;
+    }
+    j->losses = take(j, acc);
+    fill(j);
+    printf("plan %zu\n", bytes);
+}
+
+static su_tower_input input(const job *j, int k, int32_t first, bool train)
+{
+    const stream *s = &j->s[k];
+    const int32_t n = j->batch - first < j->micro ? j->batch - first : j->micro;
+    su_tower_input in = {.batch = n, .train = train, .key = {.seed = 1, .layer = (uint32_t)k << 28}};
+    if (k == IMAGE)
+        in.images = s->images + (size_t)first * (size_t)(s->config.image_size * s->config.image_size * 3);
+    else
+        in.ids = s->ids + (size_t)first * (size_t)s->config.max_tokens, in.lengths = s->lengths + first;
+    return in;
+}
+
+static void forward(job *j, int k, int32_t first, bool train)
+{
+    su_device *d = j->device;
+    stream *s = &j->s[k];
+    su_error err = {0};
+    void *pooled = NULL;
+    const su_tower_input in = input(j, k, first, train);
+    check(su_tower_forward(s->tower, &in, &pooled, &err), &err);
+    d->ops->linear(d, s->projected, NULL, pooled, su_param_weight(&j->params, s->projection), NULL,
+                   SU_ACT_NONE, in.batch, DIM, s->config.width);
+    d->ops->normalise(d, su_acc_at(d, s->z, (int64_t)first * DIM), su_acc_at(d, s->norm, first), s->projected,
+                      in.batch, DIM);
+}
+
+static void backward(job *j, int k, int32_t first)
+{
+    su_device *d = j->device;
+    stream *s = &j->s[k];
+    su_error err = {0};
+    const su_tower_input in = input(j, k, first, true);
+    const int64_t at = (int64_t)first * DIM;
+    void *d_pooled = su_tower_d_pooled(s->tower);
+    d->ops->normalise_backward(d, s->projected, su_acc_at(d, s->dz, at), su_acc_at(d, s->z, at),
+                               su_acc_at(d, s->norm, first), in.batch, DIM);
+    d->ops->linear_backward(d, d_pooled, false, su_param_grad(&j->params, s->projection), NULL, s->projected,
+                            su_tower_pooled(s->tower), su_param_weight(&j->params, s->projection), in.batch,
+                            DIM, s->config.width);
+    check(su_tower_backward(s->tower, &in, d_pooled, NULL, &err), &err);
+}
+
+static float objective(job *j)
+{
+    su_device *d = j->device;
+    su_error err = {0};
+    const size_t acc = su_dtype_size(d->acc);
+    void *dz[STREAMS];
+    const void *z[STREAMS];
+    d->ops->zero(d, j->losses, acc);
+    for (int k = 0; k < STREAMS; k++) {
+        dz[k] = j->s[k].dz, z[k] = j->s[k].z;
+        d->ops->zero(d, dz[k], (size_t)j->batch * DIM * acc);
+    }
+    const void *scale = su_acc_at(d, j->params.master, j->params.items[j->logit_scale].offset);
+    check(d->ops->infonce(d, j->losses, dz[TEXT], dz[IMAGE], su_param_grad(&j->params, j->logit_scale),
+                          z[TEXT], z[IMAGE], scale, 1, j->batch, DIM, &err),
+          &err);
+    d->ops->atp(d, j->losses, dz[TEXT], dz[IMAGE], z[TEXT], z[IMAGE], 1, j->batch, DIM);
+    check(d->ops->cu(d, j->losses, dz, z, STREAMS, SU_CENTROIDS_NORMALISED, 1, j->batch, DIM, &err), &err);
+    float loss = 0;
+    d->ops->download(d, &loss, j->losses, sizeof loss);
+    return loss;
+}
+
+static float train_step(job *j, int64_t step, double *norm)
+{
+    su_optimiser o = {
+        .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8, .weight_decay = 0.05, .clip_norm = 1, .steps = 1000};
+    su_error err = {0};
+    const int32_t last = (j->batch - 1) / j->micro * j->micro;
+    for (int i = 0; i < SU_LR_GROUPS; i++) o.lr[i] = 1e-4;
+    for (int32_t first = 0; first < j->batch; first += j->micro)
+        for (int k = 0; k < STREAMS; k++) forward(j, k, first, true);
+    const float loss = objective(j);
+    for (int32_t first = last; first >= 0; first -= j->micro)
+        for (int k = 0; k < STREAMS; k++) {
+            if (first != last) forward(j, k, first, true);
+            backward(j, k, first);
+        }
+    check(su_optimiser_step(&o, &j->params, step, norm, &err), &err);
+    return loss;
+}
+
+int main(int argc, char **argv)
+{
+    job j = {0};
+    su_error err = {0};
+    if (argc != 7 || atoi(argv[4]) < 2 || atoi(argv[5]) < 1) {
+        fprintf(stderr,
+                "usage: bench_gpu DEVICE base|large|giant|small train|image|text BATCH MICRO ROUNDS\n");
+        return 2;
+    }
+    const char *what = argv[3];
+    const bool train = !strcmp(what, "train");
+    j.batch = atoi(argv[4]);
+    j.micro = atoi(argv[5]) < j.batch ? atoi(argv[5]) : j.batch;
+    check(su_device_open(argv[1], 0, &j.device, &err), &err);
+    prepare(&j, argv[2], train);
+    for (int r = 1; r <= atoi(argv[6]); r++) {
+        double norm = 0, start = now();
+        float loss = 0;
+        if (train)
+            loss = train_step(&j, r, &norm);
+        else
+            for (int32_t first = 0; first < j.batch; first += j.micro)
+                forward(&j, strcmp(what, "image") ? TEXT : IMAGE, first, false);
+        check(j.device->ops->sync(j.device, &err), &err);
+        printf("round %.6f %.9g %.17g\n", now() - start, (double)loss, norm);
+        fflush(stdout);
+    }
+    return 0; /* the process ends, and all with it */
+}
