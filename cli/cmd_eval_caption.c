@@ -1,5 +1,6 @@
 /* suture eval caption: the field's caption metrics, without Java. */
 #include "base/checksum.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/commands.h"
@@ -7,13 +8,17 @@
 #include "cli/options.h"
 #include "cli/report_align.h"
 #include "cli/report_caption.h"
+#include "eval/meteor.h"
+#include <stdlib.h>
 #include <string.h>
 
 enum { FLAWS_SHOWN = 10 };
+#define WORDNET_FOLDER "/usr/share/wordnet"
 
-static const char *hypotheses_path, *references_path, *other_path, *corpus_path, *items_path,
-    *tokenizer_name = "ptb";
+static const char *hypotheses_path, *references_path, *other_path, *corpus_path, *items_path, *wordnet_path,
+    *paraphrases_path, *tokenizer_name = "ptb";
 static int64_t draws = 1000, seed, threads;
+static bool no_meteor;
 
 static const su_option options_table[] = {
     {"hypotheses", SU_OPT_STRING, &hypotheses_path, 0, 0, "H",
@@ -33,6 +38,15 @@ static const su_option options_table[] = {
      "those being scored: an item's score then does not depend on the others",
      NULL},
     {"items", SU_OPT_STRING, &items_path, 0, 0, "FILE", "also every item's scores, one JSON line each", NULL},
+    {"wordnet", SU_OPT_STRING, &wordnet_path, 0, 0, "FOLDER|none",
+     "WordNet 3.0 for METEOR's synonym stage; " WORDNET_FOLDER " when it is there\n"
+     "(Debian: wordnet-base); none: without that stage",
+     NULL},
+    {"paraphrases", SU_OPT_STRING, &paraphrases_path, 0, 0, "FILE",
+     "METEOR's table (paraphrase-en.gz, comes with METEOR and with pycocoevalcap):\n"
+     "adds the paraphrase stage, which pycocoevalcap always runs",
+     NULL},
+    {"no-meteor", SU_OPT_FLAG, &no_meteor, 0, 0, NULL, "leave METEOR out", NULL},
     {"draws", SU_OPT_INT, &draws, 0, 100000, "N",
      "bootstrap draws for the intervals, and trials of the paired test; 0: neither", NULL},
     {"seed", SU_OPT_INT, &seed, 0, 9e15, "N", "of both", NULL},
@@ -44,13 +58,16 @@ static const su_command command = {
     .name = "eval caption",
     .synopsis = "--hypotheses H --references R [options]",
     .summary =
-        "BLEU, ROUGE-L and CIDEr of captions, equal to pycocoevalcap's figures. Ids that only one file\n"
-        "has and lines that hold no caption are left out, counted and listed.",
+        "BLEU, METEOR, ROUGE-L and CIDEr of captions, equal to pycocoevalcap's figures (METEOR: when all\n"
+        "of its stages run; the table says which did). Ids that only one file has and lines that hold no\n"
+        "caption are left out, counted and listed.",
     .examples =
         "  suture eval caption --hypotheses captions.jsonl --references reports.jsonl\n"
         "  suture eval caption --hypotheses results.json --references captions_val2014.json --json -\n"
         "  suture eval caption --hypotheses one.jsonl --references one_ref.jsonl \\\n"
-        "      --document-frequency train_refs.jsonl\n",
+        "      --document-frequency train_refs.jsonl\n"
+        "  suture eval caption --hypotheses captions.jsonl --references reports.jsonl \\\n"
+        "      --paraphrases paraphrase-en.gz\n",
     .options = options_table,
 };
 
@@ -63,6 +80,8 @@ typedef struct {
     su_caption_interval interval, other_interval;
     su_caption_comparison comparison;
     su_caption_tokenizer tokenizer;
+    su_meteor_options stages;
+    su_meteor *meteor; /* NULL with --no-meteor */
     su_pool *pool;
 } evaluation;
 
@@ -85,6 +104,17 @@ static void warn_of_flaws(const char *path, const su_captions *c)
         su_log(SU_LOG_WARN, "%s: and %lld more", path, (long long)(c->flaw_count - shown));
 }
 
+/* NULL: no synonym stage. */
+static const char *wordnet_folder(void)
+{
+    if (no_meteor || (wordnet_path && !strcmp(wordnet_path, "none"))) return NULL;
+    if (wordnet_path) return wordnet_path;
+    if (su_file_exists(WORDNET_FOLDER "/index.noun")) return WORDNET_FOLDER;
+    su_log(SU_LOG_WARN, "METEOR runs without synonyms: there is no WordNet in " WORDNET_FOLDER
+                        " (Debian: apt-get install wordnet-base; elsewhere: --wordnet FOLDER)");
+    return NULL;
+}
+
 static su_status check_options(evaluation *e, su_error *err)
 {
     if (!hypotheses_path || !references_path)
@@ -94,6 +124,10 @@ static su_status check_options(evaluation *e, su_error *err)
         e->tokenizer = SU_TOKENIZER_WHITESPACE;
     else if (strcmp(tokenizer_name, "ptb") != 0)
         return su_fail(err, SU_EINVAL, "--tokenizer %s: there is ptb and whitespace", tokenizer_name);
+    if (no_meteor && (wordnet_path || paraphrases_path))
+        return su_fail(err, SU_EINVAL, "--no-meteor leaves nothing for --%s to do",
+                       wordnet_path ? "wordnet" : "paraphrases");
+    e->stages = (su_meteor_options){.wordnet = wordnet_folder(), .paraphrases = paraphrases_path};
     return SU_OK;
 }
 
@@ -139,6 +173,47 @@ static bool add_file(json_t *files, const char *role, const char *path, const su
     return file && !json_object_set_new(files, role, file);
 }
 
+static json_t *stages_json(const evaluation *e)
+{
+    if (!e->meteor) return json_null();
+    json_t *stages = json_pack("[s,s]", "exact", "stem");
+    bool ok = stages && (!e->stages.wordnet || !json_array_append_new(stages, json_string("synonym"))) &&
+              (!e->stages.paraphrases || !json_array_append_new(stages, json_string("paraphrase")));
+    if (ok) return stages;
+    json_decref(stages);
+    return NULL;
+}
+
+/* Path and SHA-256 of one of a stage's files: folder/name, or path alone when name is NULL. */
+static json_t *source_json(const char *path, const char *name, su_error *err)
+{
+    char hex[SU_SHA256_HEX], *file = name ? su_path_join(path, name) : su_strdup(path);
+    su_status status =
+        file ? su_sha256_file(file, hex, err) : su_fail(err, SU_ENOMEM, "no memory for the receipt");
+    json_t *o = status ? NULL : json_pack("{s:s, s:s}", "path", file, "sha256", hex);
+    if (!status && !o) su_fail(err, SU_ENOMEM, "no memory for the receipt");
+    su_free(file);
+    return o;
+}
+
+/* What METEOR ran on; null without it. */
+static json_t *meteor_json(const evaluation *e, su_error *err)
+{
+    if (!e->meteor) return json_null();
+    json_t *wordnet = e->stages.wordnet ? source_json(e->stages.wordnet, "index.noun", err) : json_null();
+    json_t *paraphrases =
+        wordnet && e->stages.paraphrases ? source_json(e->stages.paraphrases, NULL, err) : json_null();
+    json_t *stages = stages_json(e);
+    if (!wordnet || !paraphrases || !stages) {
+        json_decref(wordnet);
+        json_decref(paraphrases);
+        json_decref(stages);
+        return NULL;
+    }
+    return json_pack("{s:s, s:o, s:o, s:o}", "version", "1.5", "stages", stages, "wordnet", wordnet,
+                     "paraphrases", paraphrases);
+}
+
 static json_t *receipt_json(const evaluation *e, const char *line, su_error *err)
 {
     json_t *files = json_object();
@@ -149,6 +224,11 @@ static json_t *receipt_json(const evaluation *e, const char *line, su_error *err
         json_decref(files);
         return NULL;
     }
+    json_t *meteor = meteor_json(e, err);
+    if (!meteor) {
+        json_decref(files);
+        return NULL;
+    }
     json_t *resampling =
         draws ? json_pack("{s:s, s:f, s:I, s:I}", "method",
                           "percentile bootstrap over items; paired test: approximate randomisation, "
@@ -156,11 +236,11 @@ static json_t *receipt_json(const evaluation *e, const char *line, su_error *err
                           "+ extreme trials) / (1 + trials), not corrected for several figures",
                           "level", 0.95, "draws", (json_int_t)draws, "seed", (json_int_t)seed)
               : json_null();
-    json_t *receipt = json_pack("{s:o, s:s, s:s, s:I, s:o, s:s, s:s}", "files", files, "tokenizer",
-                                tokenizer_name, "document_frequency",
-                                corpus_path ? "files.document_frequency" : "the references that were scored",
-                                "documents", (json_int_t)(corpus_path ? e->match.documents : e->match.pairs),
-                                "interval", resampling, "command", line, "version", SUTURE_VERSION);
+    json_t *receipt = json_pack(
+        "{s:o, s:s, s:s, s:I, s:o, s:o, s:s, s:s}", "files", files, "tokenizer", tokenizer_name,
+        "document_frequency", corpus_path ? "files.document_frequency" : "the references that were scored",
+        "documents", (json_int_t)(corpus_path ? e->match.documents : e->match.pairs), "meteor", meteor,
+        "interval", resampling, "command", line, "version", SUTURE_VERSION);
     if (!receipt) su_fail(err, SU_ENOMEM, "no memory for the receipt");
     return receipt;
 }
@@ -168,7 +248,8 @@ static json_t *receipt_json(const evaluation *e, const char *line, su_error *err
 static json_t *document_json(const evaluation *e)
 {
     json_t *document = su_report_caption_json(&e->whole, e->match.pairs);
-    bool ok = document && (!draws || su_report_caption_intervals(document, &e->interval));
+    bool ok = document && !json_object_set_new(document, "meteor_stages", stages_json(e)) &&
+              (!draws || su_report_caption_intervals(document, &e->interval));
     if (ok && other_path)
         ok = su_report_caption_against(document, &e->other_whole, draws ? &e->other_interval : NULL,
                                        draws ? &e->comparison : NULL);
@@ -211,6 +292,17 @@ static su_status resample(evaluation *e, su_error *err)
     return status;
 }
 
+static su_status score_system(const evaluation *e, const su_caption_pair *pair, su_caption_counts *counts,
+                              su_caption_figures *items, su_caption_figures *whole, su_error *err)
+{
+    const su_caption_match *m = &e->match;
+    su_status status =
+        su_caption_score(&e->sentences, pair, m->pairs, m->corpus, m->documents, e->pool, counts, err);
+    if (!status && e->meteor) status = su_meteor_score(e->meteor, pair, m->pairs, e->pool, counts, err);
+    if (!status) su_caption_totals(counts, m->pairs, items, whole);
+    return status;
+}
+
 static su_status score(evaluation *e, su_error *err)
 {
     const su_caption_match *m = &e->match;
@@ -220,12 +312,10 @@ static su_status score(evaluation *e, su_error *err)
     if (!e->items || !e->counts || !e->other_counts)
         return su_fail(err, SU_ENOMEM, "no memory for the scores");
     su_status status = su_sentences_make(m->text, m->texts, e->tokenizer, e->pool, &e->sentences, err);
-    if (!status)
-        status = su_caption_score(&e->sentences, m->pair, m->pairs, m->corpus, m->documents, e->pool,
-                                  e->counts, e->items, &e->whole, err);
+    if (!status && !no_meteor) status = su_meteor_new(&e->sentences, &e->stages, e->pool, &e->meteor, err);
+    if (!status) status = score_system(e, m->pair, e->counts, e->items, &e->whole, err);
     if (!status && other_path)
-        status = su_caption_score(&e->sentences, m->other, m->pairs, m->corpus, m->documents, e->pool,
-                                  e->other_counts, NULL, &e->other_whole, err);
+        status = score_system(e, m->other, e->other_counts, NULL, &e->other_whole, err);
     return status;
 }
 
@@ -252,6 +342,7 @@ int su_cmd_eval_caption(int argc, char **argv)
     evaluation e = {0};
     su_error err = {0};
     su_status status = evaluate(&e, argc, argv, &err);
+    su_meteor_free(e.meteor);
     su_free(e.items);
     su_free(e.counts);
     su_free(e.other_counts);

@@ -1,5 +1,6 @@
 #include "cli/report_caption.h"
 #include "base/file.h"
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@ static const struct {
     const char *key, *title;
     size_t offset;
 } single[] = {
+    {"meteor", "METEOR", offsetof(su_caption_figures, meteor)},
     {"rouge_l", "ROUGE-L", offsetof(su_caption_figures, rouge_l)},
     {"cider", "CIDEr", offsetof(su_caption_figures, cider)},
     {"cider_d", NULL, offsetof(su_caption_figures, cider)},
@@ -21,12 +23,17 @@ static double figure(const su_caption_figures *f, int k)
     return *(const double *)((const char *)f + single[k].offset);
 }
 
+static json_t *number_json(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
+
 static bool add_figures(json_t *o, const su_caption_figures *f)
 {
     bool ok = !json_object_set_new(o, "bleu",
                                    json_pack("[f,f,f,f]", f->bleu[0], f->bleu[1], f->bleu[2], f->bleu[3]));
     for (int k = 0; ok && k < SINGLE; k++)
-        ok = !json_object_set_new(o, single[k].key, json_real(figure(f, k)));
+        ok = !json_object_set_new(o, single[k].key, number_json(figure(f, k)));
     return ok;
 }
 
@@ -40,8 +47,7 @@ static json_t *figures_json(const su_caption_figures *f)
 
 json_t *su_report_caption_json(const su_caption_figures *f, int64_t n)
 {
-    json_t *o = json_pack("{s:s, s:I, s:n, s:[]}", "schema", "suture.eval.caption/1", "n", (json_int_t)n,
-                          "meteor", "flaws");
+    json_t *o = json_pack("{s:s, s:I, s:[]}", "schema", "suture.eval.caption/1", "n", (json_int_t)n, "flaws");
     if (o && add_figures(o, f)) return o;
     json_decref(o);
     return NULL;
@@ -49,7 +55,7 @@ json_t *su_report_caption_json(const su_caption_figures *f, int64_t n)
 
 static json_t *interval_json(double low, double high)
 {
-    return json_pack("[f,f]", low, high);
+    return isnan(low) ? json_null() : json_pack("[f,f]", low, high);
 }
 
 bool su_report_caption_intervals(json_t *document, const su_caption_interval *i)
@@ -156,6 +162,25 @@ static void print_row(FILE *to, const json_t *document, const char *title, const
     fprintf(to, "%.*s\n", (int)end, line);
 }
 
+/* Which of METEOR's stages ran, and which did not. */
+static void print_stages(FILE *to, const json_t *ran)
+{
+    static const char *const all[] = {"exact", "stem", "synonym", "paraphrase"};
+    const size_t count = json_array_size(ran), stages = sizeof all / sizeof *all;
+    if (!count) return;
+    fprintf(to, "\nMETEOR 1.5, stages:");
+    for (size_t k = 0; k < count; k++)
+        fprintf(to, "%s %s", k ? "," : "", json_string_value(json_array_get(ran, k)));
+    for (size_t k = 0, left = stages - count; k < stages && left; k++) {
+        bool found = false;
+        for (size_t i = 0; i < count; i++)
+            found |= !strcmp(all[k], json_string_value(json_array_get(ran, i)));
+        if (!found) fprintf(to, "%s %s", left == stages - count ? "; not run:" : ",", all[k]);
+        left -= !found;
+    }
+    fprintf(to, "\n");
+}
+
 void su_report_caption_print(FILE *to, const json_t *document)
 {
     const json_t *receipt = json_object_get(document, "receipt"),
@@ -174,9 +199,9 @@ void su_report_caption_print(FILE *to, const json_t *document)
         name[5] = (char)('1' + k);
         print_row(to, document, name, "bleu", k);
     }
-    print_row(to, document, "METEOR", "meteor", -1);
     for (int k = 0; k < SINGLE; k++)
         if (single[k].title) print_row(to, document, single[k].title, single[k].key, -1);
+    print_stages(to, json_object_get(document, "meteor_stages"));
     if (against && times)
         fprintf(to,
                 "\np: approximate randomisation, two-sided, not corrected for looking at several figures\n");

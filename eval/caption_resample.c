@@ -14,6 +14,7 @@ typedef struct {
     const double *a, *b; /* [n][SUMS]; b: NULL without a second system */
     double all_a[SUMS], all_b[SUMS];
     int64_t n;
+    int32_t sums; /* those of the SUMS that are not all zero: METEOR's come last */
     int32_t draws;
     uint64_t seed;
     double *drawn;    /* [draws][FIGURES]: figures of a, or a - b */
@@ -51,12 +52,12 @@ static void draw_items(const resampling *s, int32_t draw, uint32_t *times)
     }
 }
 
-static void sum_drawn(const double *rows, const uint32_t *times, int64_t n, double *sums)
+static void sum_drawn(const resampling *s, const double *rows, const uint32_t *times, double *sums)
 {
     memset(sums, 0, SUMS * sizeof *sums);
-    for (int64_t i = 0; i < n; i++, rows += SUMS) {
+    for (int64_t i = 0; i < s->n; i++, rows += SUMS) {
         double t = times[i];
-        for (int k = 0; k < SUMS; k++) sums[k] += t * rows[k];
+        for (int k = 0; k < s->sums; k++) sums[k] += t * rows[k];
     }
 }
 
@@ -67,9 +68,9 @@ static void bootstrap_task(void *context, int64_t task, int worker)
     double a[SUMS], b[SUMS];
     for (int32_t d = (int32_t)task * DRAWS; d < s->draws && d < ((int32_t)task + 1) * DRAWS; d++) {
         draw_items(s, d, times);
-        sum_drawn(s->a, times, s->n, a);
+        sum_drawn(s, s->a, times, a);
         if (s->b) {
-            sum_drawn(s->b, times, s->n, b);
+            sum_drawn(s, s->b, times, b);
             difference_of(a, b, (double)s->n, s->drawn + (size_t)d * FIGURES);
         } else {
             figures_of(a, (double)s->n, s->drawn + (size_t)d * FIGURES);
@@ -90,7 +91,7 @@ static void swap_task(void *context, int64_t task, int worker)
             if (i % 128 == 0) su_rng_block(key, (uint64_t)i / 128, word);
             bool swap = word[i % 128 / 32] >> (i % 32) & 1;
             const double *row = (swap ? s->b : s->a) + i * SUMS;
-            for (int k = 0; k < SUMS; k++) first[k] += row[k];
+            for (int k = 0; k < s->sums; k++) first[k] += row[k];
         }
         for (int k = 0; k < SUMS; k++) second[k] = s->all_a[k] + s->all_b[k] - first[k];
         difference_of(first, second, (double)s->n, s->swapped + (size_t)d * FIGURES);
@@ -132,7 +133,7 @@ static void p_of(const resampling *s, const double *observed, su_caption_figures
         int32_t extreme = 0;
         double limit = fabs(observed[k]) * (1 - 1e-9) - 1e-15; /* sums are taken in another order */
         for (int32_t d = 0; d < s->draws; d++) extreme += fabs(s->swapped[(size_t)d * FIGURES + k]) >= limit;
-        out[k] = (1.0 + extreme) / (1.0 + s->draws);
+        out[k] = isnan(observed[k]) ? NAN : (1.0 + extreme) / (1.0 + s->draws);
     }
     memcpy(p, out, sizeof out);
 }
@@ -159,6 +160,8 @@ static su_status resample(const su_caption_counts *a, const su_caption_counts *b
     resampling s = {.n = n, .draws = draws, .seed = seed};
     double *rows_a = rows_of(a, n, s.all_a), *rows_b = b ? rows_of(b, n, s.all_b) : NULL;
     double *column = su_alloc((size_t)draws, sizeof *column);
+    enum { WITHOUT_METEOR = offsetof(su_caption_sums, meteor_items) / sizeof(double) };
+    s.sums = s.all_a[WITHOUT_METEOR] > 0 ? SUMS : WITHOUT_METEOR;
     s.a = rows_a;
     s.b = rows_b;
     s.drawn = su_alloc((size_t)draws, FIGURES * sizeof *s.drawn);

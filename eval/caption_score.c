@@ -3,6 +3,7 @@
  * equal n-grams are neighbours once its numbers are sorted. Numbering runs on one thread, in the order of the
  * sentences; everything else in tasks of TASK items. */
 #include "eval/caption_score.h"
+#include "eval/meteor.h"
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -329,6 +330,7 @@ void su_caption_whole(const su_caption_sums *sums, double n, su_caption_figures 
     figures->rouge_l = sums->rouge_l / n;
     figures->cider = sums->cider / n;
     figures->cider_original = sums->cider_original / n;
+    figures->meteor = sums->meteor_items > 0 ? su_meteor_value(sums->meteor) : NAN;
 }
 
 void su_caption_add(su_caption_sums *sums, const su_caption_counts *c)
@@ -342,6 +344,21 @@ void su_caption_add(su_caption_sums *sums, const su_caption_counts *c)
     sums->rouge_l += c->rouge_l;
     sums->cider += c->cider;
     sums->cider_original += c->cider_original;
+    sums->meteor_items += c->meteor_items;
+    for (int k = 0; k < SU_METEOR_COUNTS; k++) sums->meteor[k] += c->meteor[k];
+}
+
+void su_caption_totals(const su_caption_counts *counts, int64_t n, su_caption_figures *items,
+                       su_caption_figures *whole)
+{
+    su_caption_sums all = {0};
+    for (int64_t i = 0; i < n; i++) {
+        su_caption_sums one = {0};
+        su_caption_add(&one, &counts[i]);
+        su_caption_add(&all, &counts[i]);
+        if (items) su_caption_whole(&one, 1, &items[i]);
+    }
+    su_caption_whole(&all, (double)n, whole);
 }
 
 static su_status score_all(scoring *s, const su_caption_pair *corpus, int64_t documents, su_pool *pool,
@@ -364,8 +381,7 @@ static su_status score_all(scoring *s, const su_caption_pair *corpus, int64_t do
 
 su_status su_caption_score(const su_sentences *sentences, const su_caption_pair *pair, int64_t pairs,
                            const su_caption_pair *corpus, int64_t documents, su_pool *pool,
-                           su_caption_counts *counts, su_caption_figures *items, su_caption_figures *whole,
-                           su_error *err)
+                           su_caption_counts *counts, su_error *err)
 {
     for (int64_t i = 0; i < pairs; i++)
         if (pair[i].references < 1)
@@ -376,8 +392,12 @@ su_status su_caption_score(const su_sentences *sentences, const su_caption_pair 
     }
     int64_t grams = 0;
     int workers = su_pool_workers(pool);
-    scoring s = {
-        .sentences = sentences, .pair = pair, .pairs = pairs, .log_documents = log((double)documents)};
+    scoring s = {.sentences = sentences,
+                 .pair = pair,
+                 .pairs = pairs,
+                 .counts = counts,
+                 .log_documents = log((double)documents)};
+    memset(counts, 0, (size_t)pairs * sizeof *counts);
     s.at = su_alloc((size_t)sentences->count + 1, sizeof *s.at);
     for (int64_t i = 0; s.at && i < sentences->count; i++) {
         s.at[i] = grams;
@@ -385,22 +405,11 @@ su_status su_caption_score(const su_sentences *sentences, const su_caption_pair 
     }
     s.gram = su_alloc((size_t)grams + 1, sizeof *s.gram);
     s.scratch = su_calloc((size_t)workers, sizeof *s.scratch);
-    s.counts = su_calloc((size_t)pairs + 1, sizeof *s.counts);
-    su_status status = s.at && s.gram && s.scratch && s.counts
+    su_status status = s.at && s.gram && s.scratch
                            ? score_all(&s, corpus, documents, pool, err)
                            : su_fail(err, SU_ENOMEM, "no memory to score %lld captions", (long long)pairs);
-    su_caption_sums all = {0};
-    for (int64_t i = 0; !status && i < pairs; i++) {
-        su_caption_sums one = {0};
-        su_caption_add(&one, &s.counts[i]);
-        su_caption_add(&all, &s.counts[i]);
-        if (items) su_caption_whole(&one, 1, &items[i]);
-    }
-    if (!status && whole) su_caption_whole(&all, (double)pairs, whole);
-    if (!status && counts) memcpy(counts, s.counts, (size_t)pairs * sizeof *counts);
     for (int i = 0; s.scratch && i < workers; i++) free_scratch(&s.scratch[i]);
     su_free(s.scratch);
-    su_free(s.counts);
     su_free(s.gram);
     su_free(s.at);
     return status;

@@ -1,5 +1,6 @@
 #include "eval/ptb.h"
 #include "eval/ptb_match.h"
+#include "eval/utf8.h"
 #include <string.h>
 
 enum { LOOKAHEAD = 512 }; /* code points of the next lines that patterns may see */
@@ -28,30 +29,10 @@ void su_ptb_free(su_ptb *p)
     su_free(p);
 }
 
-/* One code point; what is no UTF-8 becomes U+FFFD, a byte at a time. */
-static uint32_t decode(const unsigned char *s, size_t left, size_t *used)
-{
-    *used = 1;
-    if (s[0] < 0x80) return s[0];
-    int more = s[0] >= 0xF0 && s[0] < 0xF5 ? 3 : s[0] >= 0xE0 ? 2 : 1;
-    if (s[0] < 0xC2 || s[0] >= 0xF5 || left <= (size_t)more) return 0xFFFD;
-    uint32_t c = s[0] & (0x3Fu >> more);
-    for (int i = 1; i <= more; i++) {
-        if ((s[i] & 0xC0) != 0x80) return 0xFFFD;
-        c = c << 6 | (s[i] & 0x3F);
-    }
-    if ((more == 2 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) ||
-        (more == 3 && (c < 0x10000 || c > 0x10FFFF)))
-        return 0xFFFD;
-    *used = (size_t)more + 1;
-    return c;
-}
-
 static void put(su_ptb *p, int *n, const char *text, size_t length, int most, bool line)
 {
-    const unsigned char *s = (const unsigned char *)text;
     for (size_t at = 0, used; at < length && most-- > 0; at += used) {
-        uint32_t c = decode(s + at, length - at, &used);
+        uint32_t c = su_utf8_decode(text + at, length - at, &used);
         if (line && su_ptb_is_newline(c)) c = ' ';
         p->c[*n] = c;
         p->k[(*n)++] = (uint16_t)su_ptb_class(c);
@@ -89,32 +70,6 @@ static su_status load(su_ptb *p, const char *text, size_t length, const char *ne
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------- */
-
-static su_status put_utf8(su_buffer *out, uint32_t c, su_error *err)
-{
-    char s[4];
-    size_t n;
-    if (c < 0x80) {
-        s[0] = (char)c;
-        n = 1;
-    } else if (c < 0x800) {
-        s[0] = (char)(0xC0 | c >> 6);
-        s[1] = (char)(0x80 | (c & 0x3F));
-        n = 2;
-    } else if (c < 0x10000) {
-        s[0] = (char)(0xE0 | c >> 12);
-        s[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        s[2] = (char)(0x80 | (c & 0x3F));
-        n = 3;
-    } else {
-        s[0] = (char)(0xF0 | c >> 18);
-        s[1] = (char)(0x80 | (c >> 12 & 0x3F));
-        s[2] = (char)(0x80 | (c >> 6 & 0x3F));
-        s[3] = (char)(0x80 | (c & 0x3F));
-        n = 4;
-    }
-    return su_buffer_add(out, s, n, err);
-}
 
 /* Latin to Armenian, Georgian capitals, the extensions of Latin and Greek, ligatures, full-width forms */
 static bool has_case(const su_ptb *p, int i)
@@ -163,9 +118,9 @@ static su_status put_lower(su_ptb *p, int i, int first, int end, su_error *err)
 {
     uint32_t c = p->c[i];
     if (c == 0x3A3 && case_beside(p, i, -1, first, end) && !case_beside(p, i, 1, first, end))
-        return put_utf8(&p->token, 0x3C2, err);
+        return su_utf8_add(&p->token, 0x3C2, err);
     if (c == 0x130) return su_buffer_add(&p->token, "i\xCC\x87", 3, err);
-    return put_utf8(&p->token, (uint32_t)((int32_t)c + su_ptb_delta[p->k[i] >> SU_PTB_LOWER_SHIFT]), err);
+    return su_utf8_add(&p->token, su_ptb_lower(c), err);
 }
 
 static const char *ascii_quote(uint32_t c)

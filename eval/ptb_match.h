@@ -1,4 +1,5 @@
-/* The patterns of the PTB tokenizer over one decoded line. Private to eval/ptb.c. */
+/* The patterns of the PTB tokenizer over one decoded line. Private to eval/ptb.c; eval/meteor_words.c takes
+ * Java's lower case from here. */
 #ifndef SU_EVAL_PTB_MATCH_H
 #define SU_EVAL_PTB_MATCH_H
 
@@ -25,6 +26,12 @@ extern const int32_t su_ptb_delta[];
 static inline unsigned su_ptb_class(uint32_t c)
 {
     return c < 0x10000 ? su_ptb_code[su_ptb_page[c / SU_PTB_PAGE] * SU_PTB_PAGE + c % SU_PTB_PAGE] : 0;
+}
+
+/* Java's lower case of c, as far as it is one code point that depends on no other (U+0130, final sigma). */
+static inline uint32_t su_ptb_lower(uint32_t c)
+{
+    return (uint32_t)((int32_t)c + su_ptb_delta[su_ptb_class(c) >> SU_PTB_LOWER_SHIFT]);
 }
 
 enum { SU_PTB_END = 0x7fffffff }; /* stands behind the last code point of the text that is known */

@@ -1,4 +1,5 @@
 #include "eval/sentences.h"
+#include "eval/meteor_words.h"
 #include "eval/ptb.h"
 #include <stdatomic.h>
 #include <string.h>
@@ -47,6 +48,8 @@ static void make_lines(void *context, int64_t task, int worker)
         if (text && ptb)
             status =
                 su_ptb_line(ptb, text, strlen(text), next, next ? strlen(next) : 0, SU_PTB_CAPTION, b, NULL);
+        else if (text && m->tokenizer == SU_TOKENIZER_METEOR)
+            status = su_meteor_line(text, strlen(text), b, NULL);
         else if (text)
             status = su_buffer_add(b, text, strlen(text), NULL);
         if (!status) status = su_buffer_add(b, "", 1, NULL);

@@ -13,6 +13,7 @@
 typedef enum {
     SU_TOKENIZER_PTB,        /* eval/ptb.h: what pycocoevalcap's PTBTokenizer leaves */
     SU_TOKENIZER_WHITESPACE, /* the caption is the line */
+    SU_TOKENIZER_METEOR,     /* eval/meteor_words.h, of lines that one of the others made */
 } su_caption_tokenizer;
 
 typedef struct {

@@ -165,3 +165,24 @@ su_status su_pairs_add(su_pairs *p, int32_t first, int32_t second, int32_t *numb
     *number = p->number[at] - 1;
     return SU_OK;
 }
+
+/* ---- lists --------------------------------------------------------------------------------------------- */
+
+su_status su_numbers_add(su_numbers *n, int32_t item, su_error *err)
+{
+    if (n->count == n->room) {
+        int32_t room = n->room ? n->room * 2 : 2;
+        int32_t *larger = n->room > INT32_MAX / 2 ? NULL : su_realloc(n->item, (size_t)room, sizeof *larger);
+        if (!larger) return su_fail(err, SU_ENOMEM, "no memory for a list of %d numbers", (int)n->count);
+        n->item = larger;
+        n->room = room;
+    }
+    n->item[n->count++] = item;
+    return SU_OK;
+}
+
+void su_numbers_free(su_numbers *n)
+{
+    su_free(n->item);
+    *n = (su_numbers){0};
+}

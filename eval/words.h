@@ -36,4 +36,13 @@ void su_pairs_init(su_pairs *p);
 void su_pairs_free(su_pairs *p);
 su_status su_pairs_add(su_pairs *p, int32_t first, int32_t second, int32_t *number, su_error *err);
 
+/* A list of numbers that grows. */
+typedef struct {
+    int32_t *item;
+    int32_t count, room;
+} su_numbers;
+
+su_status su_numbers_add(su_numbers *n, int32_t item, su_error *err); /* SU_ENOMEM */
+void su_numbers_free(su_numbers *n);
+
 #endif

@@ -1,4 +1,4 @@
-/* Properties of the PTB tokenizer, the readers of caption files and the metrics on any bytes whatever. gcc: a
+/* Properties of the tokenizers, the readers of caption files and the metrics on any bytes whatever. gcc: a
  * driver with N seeded inputs; clang with libFuzzer:
  *
  *   clang -fsanitize=fuzzer,address -DSU_LIBFUZZER -I. tests/eval/fuzz_captions.c eval/<all>.c libsu_base.a
@@ -8,6 +8,8 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "eval/caption_match.h"
+#include "eval/meteor.h"
+#include "eval/meteor_words.h"
 #include "eval/ptb.h"
 #include <math.h>
 #include <stdio.h>
@@ -54,9 +56,31 @@ static void check_tokens(const char *text, size_t length)
     su_ptb_free(ptb);
 }
 
+static void check_meteor_words(const char *text, size_t length)
+{
+    su_buffer out;
+    su_buffer_init(&out, 1 << 20);
+    must(!su_buffer_add(&out, "", 0, NULL) && !su_meteor_line(text, length, &out, NULL), "a line is split");
+    must(out.length <= 4 * length, "and is not too long"); /* U+FFFD and a space for each byte */
+    for (size_t i = 0; i < out.length; i++) {
+        must(out.data[i] < 'A' || out.data[i] > 'Z', "its words are lower case");
+        must(out.data[i] != ' ' || (i && i + 1 < out.length && out.data[i - 1] != ' '),
+             "single spaces stand between them");
+    }
+    su_buffer_free(&out);
+}
+
 static bool in_range(double x, double high)
 {
     return x >= 0 && x <= high + 1e-9;
+}
+
+static void check_meteor(const su_sentences *s, const su_caption_match *m, su_caption_counts *counts)
+{
+    su_meteor *meteor;
+    must(!su_meteor_new(s, &(su_meteor_options){0}, NULL, &meteor, NULL), "METEOR knows the words");
+    must(!su_meteor_score(meteor, m->pair, m->pairs, NULL, counts, NULL), "METEOR scores captions");
+    su_meteor_free(meteor);
 }
 
 static void check_scores(su_captions *h, su_captions *r)
@@ -65,20 +89,25 @@ static void check_scores(su_captions *h, su_captions *r)
     su_sentences s;
     su_caption_figures whole;
     if (su_caption_match_make(h, r, NULL, r, &m, NULL)) return;
+    su_caption_counts *counts = su_alloc((size_t)m.pairs, sizeof *counts);
+    must(counts, "there is memory");
     for (int tokenizer = 0; tokenizer < 2; tokenizer++) {
         must(!su_sentences_make(m.text, m.texts, (su_caption_tokenizer)tokenizer, NULL, &s, NULL),
              "captions are numbered");
         for (int corpus = 0; corpus < 2; corpus++) {
-            must(!su_caption_score(&s, m.pair, m.pairs, corpus ? m.corpus : NULL, m.documents, NULL, NULL,
-                                   NULL, &whole, NULL),
+            must(!su_caption_score(&s, m.pair, m.pairs, corpus ? m.corpus : NULL, m.documents, NULL, counts,
+                                   NULL),
                  "captions are scored");
+            if (corpus) check_meteor(&s, &m, counts);
+            su_caption_totals(counts, m.pairs, NULL, &whole);
             for (int k = 0; k < SU_NGRAMS; k++) must(in_range(whole.bleu[k], 1), "BLEU is a share");
             must(in_range(whole.rouge_l, 1) && in_range(whole.cider, 10) &&
-                     in_range(whole.cider_original, 10),
+                     in_range(whole.cider_original, 10) && (!corpus || in_range(whole.meteor, 1)),
                  "scores are in their ranges");
         }
         su_sentences_free(&s);
     }
+    su_free(counts);
     su_caption_match_free(&m);
 }
 
@@ -117,10 +146,12 @@ static void check_files(const char *edit, size_t length)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!size || size > INPUT_MAX) return 0;
-    if (data[0] < 160)
+    if (data[0] < 160) {
         check_tokens((const char *)data + 1, size - 1);
-    else
+        check_meteor_words((const char *)data + 1, size - 1);
+    } else {
         check_files((const char *)data + 1, size - 1);
+    }
     return 0;
 }
 

@@ -1,0 +1,23 @@
+/* METEOR's table of paraphrases (paraphrase-en.gz, three lines each: a weight, a phrase, its paraphrase), as
+ * far as it is about the words of a vocabulary. */
+#ifndef SU_EVAL_PARAPHRASES_H
+#define SU_EVAL_PARAPHRASES_H
+
+#include "eval/words.h"
+
+typedef struct su_paraphrases su_paraphrases;
+
+/* path: gzip or plain text. Entries with a word that is not in the vocabulary are skipped; weights are not
+ * kept, METEOR does not use them. SU_ENOTFOUND, SU_EIO, SU_EFORMAT, SU_ENOMEM. */
+su_status su_paraphrases_read(const char *path, const su_words *vocabulary, su_paraphrases **table,
+                              su_error *err);
+void su_paraphrases_free(su_paraphrases *table);
+
+int32_t su_paraphrases_count(const su_paraphrases *table);   /* of different phrases, of either kind */
+int32_t su_paraphrases_longest(const su_paraphrases *table); /* words of the longest phrase */
+/* The number of a phrase of vocabulary words; -1: none. */
+int32_t su_paraphrases_find(const su_paraphrases *table, const int32_t *words, int32_t count);
+/* Numbers of a phrase's paraphrases in the order of the file; one that comes twice there does so here. */
+const su_numbers *su_paraphrases_of(const su_paraphrases *table, int32_t phrase);
+
+#endif
