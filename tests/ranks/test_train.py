@@ -26,7 +26,7 @@ ENVIRONMENT = dict(common.ENVIRONMENT, SUTURE_MPI_LIBRARY=LIBRARY, OMPI_ALLOW_RU
 RANK = '"${OMPI_COMM_WORLD_RANK:-$PMI_RANK}"'
 
 # 40 training samples; 12 divides among 2, 3 and 4 ranks, and every rank's first sample draws what it draws on one.
-CONFIG = dict(common.SMALL, batch=12, epochs=5, checkpoint_steps=2, holdout=0.2)
+CONFIG = dict(common.SMALL, batch=12, epochs=15, checkpoint_steps=2, holdout=0.2)
 
 
 def tensors(path):
@@ -116,21 +116,51 @@ class Ranks(common.Case):
             again, _, _ = self.train(ranks, f"again-{ranks}")
             self.same_bytes(run, again)
 
+    def killed(self, name, ranks, victim):
+        """A run of so many ranks that was killed, when it had a checkpoint, before it could end: its folder. victim: the rank that
+        is killed; None: whatever was started. How it was seen to end."""
+        for attempt in range(20):
+            run = self.path(f"{name}-{attempt}")
+            process, rank = self.start(ranks, self.words(run)), None
+            while process.poll() is None and (rank is None or not os.path.exists(f"{run}/checkpoint.safetensors")):
+                rank = rank or (process.pid if victim is None else self.find_rank(run, victim))
+                time.sleep(0.001)
+            if rank and process.poll() is None:
+                os.kill(rank, signal.SIGKILL)
+            process.communicate(timeout=common.SECONDS)
+            while any(self.find_rank(run, r) for r in range(ranks)):  # mpirun's ranks go with it
+                time.sleep(0.01)
+            if not os.path.exists(f"{run}/run.json"):
+                return run, process.returncode
+        self.fail("always ended before it could be killed")
+
     def test_a_rank_killed_ends_the_others_and_the_run_goes_on(self):
         whole, _, _ = self.train(2, "whole")
-        run = self.path("killed")
-        process = self.start(2, self.words(run))
-        victim = None
-        while victim is None or not os.path.exists(f"{run}/checkpoint.safetensors"):
-            self.assertIsNone(process.poll(), "ended before it could be killed")
-            victim = victim or self.find_rank(run, 1)
-            time.sleep(0.001)
-        os.kill(victim, signal.SIGKILL)
-        _, err = process.communicate(timeout=common.SECONDS)
-        if not os.path.exists(f"{run}/run.json"):  # else it had ended already
-            self.assertNotEqual(process.returncode, 0, err)
-        resumed, _, _ = self.train(2, "killed", "--resume")
+        run, code = self.killed("killed", 2, 1)
+        self.assertNotEqual(code, 0)
+        resumed, _, _ = self.train(2, os.path.basename(run), "--resume")
         self.same_bytes(resumed, whole)
+
+    def test_a_run_goes_on_with_another_number_of_ranks(self):
+        for first, then in ((2, 3), (3, 1), (1, 2)):
+            run, _ = self.killed(f"from-{first}-to-{then}", first, None)
+            self.train(then, os.path.basename(run), "--resume")
+            self.assert_close(run, self.one())
+
+    def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(self):
+        run, settings = self.path("stopped"), common.write(self.path("long.json"), json.dumps(dict(CONFIG, epochs=100000)))
+        process, rank = self.start(2, self.words(run, settings=settings)), None
+        while rank is None or not os.path.exists(f"{run}/checkpoint.safetensors"):
+            self.assertIsNone(process.poll(), "ended before it could be stopped")
+            rank = rank or self.find_rank(run, 1)
+            time.sleep(0.001)
+        os.kill(rank, signal.SIGTERM)
+        _, err = self.finish(process, 130)
+        self.assertEqual(err.count("suture train: stopped after step "), 1, err)
+        step = int(err.split("stopped after step ")[1].split()[0])
+        size = int.from_bytes(common.read(f"{run}/checkpoint.safetensors")[:8], "little")
+        header = json.loads(common.read(f"{run}/checkpoint.safetensors")[8:8 + size])
+        self.assertEqual(int(header["__metadata__"]["step"]), step)
 
     @staticmethod
     def find_rank(run, rank):
@@ -140,26 +170,11 @@ class Ranks(common.Case):
                 variables = common.read(f"/proc/{entry}/environ").split(b"\0") if run.encode() in words else []
             except OSError:
                 continue
-            if os.path.basename(words[0]) == b"suture" if words else False:
+            if variables and os.path.basename(words[0]) == b"suture":
                 for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK"):
                     if f"{name}={rank}".encode() in variables:
                         return int(entry)
         return None
-
-    def test_a_run_goes_on_with_another_number_of_ranks(self):
-        for first, then in ((2, 3), (3, 1), (1, 2)):
-            half = dict(CONFIG, epochs=5)
-            settings = common.write(self.path("half.json"), json.dumps(half))
-            run = self.path(f"from-{first}-to-{then}")
-            process = self.start(first, self.words(run, settings=settings))
-            while not os.path.exists(f"{run}/checkpoint.safetensors") and process.poll() is None:
-                time.sleep(0.001)
-            process.kill()  # mpirun: its ranks go with it
-            process.communicate(timeout=common.SECONDS)
-            while self.find_rank(run, 0) or self.find_rank(run, 1):
-                time.sleep(0.01)
-            self.train(then, os.path.basename(run), "--resume", settings=settings)
-            self.assert_close(run, self.one())
 
     def wrapped(self, script, code=1, ranks=2):
         """Every rank runs a line of shell, in which $RANK is its own."""
