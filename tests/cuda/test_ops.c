@@ -140,11 +140,14 @@ static void attention(void **state)
         const array in_q = {"q", ACT, check_normal(10 * i, qs, 1), qs, IN};
         const array in_kv = {"kv", ACT, check_normal(10 * i + 1, kvs, 1), kvs, IN};
         const array in_lengths = {"lengths", INT, lengths, c->lengths ? c->batch : 0, IN};
-        const array forward[] = {
-            {"o", ACT, check_zeros(os), os, OUT}, {"lse", ACC, NULL, lines, OUT}, in_q, in_kv, in_lengths};
+        const array forward[] = {{"o", ACT, check_normal(10 * i + 3, os, 1), os, OUT},
+                                 {"lse", ACC, NULL, lines, OUT},
+                                 in_q,
+                                 in_kv,
+                                 in_lengths};
         compare("attention", forward, 5, run_attention, c);
-        const array backward[] = {{"dq", ACT, check_zeros(qs), qs, OUT},
-                                  {"dkv", ACT, check_zeros(kvs), kvs, kvs > 0},
+        const array backward[] = {{"dq", ACT, check_normal(10 * i + 4, qs, 1), qs, OUT},
+                                  {"dkv", ACT, check_normal(10 * i + 5, kvs, 1), kvs, kvs > 0},
                                   {"d_o", ACT, check_normal(10 * i + 2, os, 1), os, IN},
                                   in_q,
                                   in_kv,
