@@ -2,7 +2,6 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "dicom/decode.h"
-#include "dicom/picture.h"
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -228,11 +227,6 @@ const su_slice *su_series_slice(const su_series *s, int64_t slice)
     return &s->slices[slice];
 }
 
-const char *su_series_file(const su_series *s, const su_slice *slice)
-{
-    return s->files[slice->file].path;
-}
-
 const char *su_series_modality(const su_series *s, int stack)
 {
     return s->files[s->slices[s->stacks[stack].first].file].modality;
@@ -292,16 +286,6 @@ static su_status read_values(void *context, const su_slice *slice, float *out, s
 su_status su_series_volume(su_series *s, int stack, su_volume *v, su_error *err)
 {
     return su_stack_assemble(s->slices, &s->stacks[stack], read_values, s, v, err);
-}
-
-su_status su_series_picture(su_series *s, int stack, int64_t slice, const su_dicom_recipe *recipe,
-                            su_image *image, su_error *err)
-{
-    const su_slice *which = &s->slices[s->stacks[stack].first + slice];
-    const su_dicom_picture_options options = {.recipe = recipe, .frame = which->frame};
-    *image = (su_image){0};
-    su_status st = open_slice(s, which, err);
-    return st ? st : su_dicom_picture(s->open, &options, image, NULL, err);
 }
 
 su_status su_series_window(su_series *s, int stack, const su_dicom_recipe *recipe, su_dicom_display *display,

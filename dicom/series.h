@@ -25,7 +25,6 @@ int su_series_stacks(const su_series *s);                       /* at least 1; t
 const su_stack *su_series_stack(const su_series *s, int stack); /* from 0 */
 const su_slice *su_series_slice(const su_series *s,
                                 int64_t slice); /* a stack's are first .. first + count - 1 */
-const char *su_series_file(const su_series *s, const su_slice *slice);
 const char *su_series_modality(const su_series *s, int stack);
 
 /* {"files":n,"skipped":{reason:n},"stacks":[{"modality","slices","duplicates","places","gaps","columns","rows","spacing":
@@ -34,10 +33,6 @@ json_t *su_series_report(const su_series *s);
 
 /* The stack as a volume in the Modality LUT's units, on its own grid. Errors: a slice's, with its file. */
 su_status su_series_volume(su_series *s, int stack, su_volume *v, su_error *err);
-
-/* The picture of one slice of the stack (0 .. count - 1) by a recipe. */
-su_status su_series_picture(su_series *s, int stack, int64_t slice, const su_dicom_recipe *recipe,
-                            su_image *image, su_error *err);
 
 /* How values of the stack's volume are to be shown: the window of its middle slice, no modality
  * transformation left to do. Tables are left out (a range stands in for them): they map stored values of one

@@ -87,12 +87,6 @@ const su_syntax *su_syntax_find(const char *uid)
     return NULL;
 }
 
-const su_syntax *su_syntaxes(int *count)
-{
-    *count = (int)(sizeof table / sizeof *table);
-    return table;
-}
-
 const char *su_codec_name(su_codec codec)
 {
     static const char *const names[] = {"native", "DEFLATE", "RLE", "JPEG", "JPEG-LS", "JPEG 2000", "none"};

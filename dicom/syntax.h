@@ -24,9 +24,6 @@ typedef struct {
 /* NULL for a UID that is not known here, "" included. */
 const su_syntax *su_syntax_find(const char *uid);
 
-/* All of them, for documentation and tests: 0 .. *count - 1. */
-const su_syntax *su_syntaxes(int *count);
-
 const char *su_codec_name(su_codec codec); /* "JPEG 2000"; never NULL */
 
 #endif
