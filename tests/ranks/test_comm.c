@@ -110,6 +110,16 @@ static void a_failure_of_one_rank_is_that_of_all(void **state)
     c->agreed = false;
 }
 
+/* What a GPU's ranks do: host memory goes through the device's. */
+static void host_memory_goes_through_the_device(void **state)
+{
+    ranks_comm->host = false;
+    numbers_are_summed_and_compared(state);
+    a_failure_of_one_rank_is_that_of_all(state);
+    assert_non_null(ranks_comm->stage);
+    ranks_comm->host = true;
+}
+
 static void items_are_divided_without_loss(void **state)
 {
     (void)state;
@@ -138,6 +148,7 @@ int main(void)
         cmocka_unit_test(blocks_are_summed_in_the_order_of_the_ranks),
         cmocka_unit_test(numbers_are_summed_and_compared),
         cmocka_unit_test(a_failure_of_one_rank_is_that_of_all),
+        cmocka_unit_test(host_memory_goes_through_the_device),
         cmocka_unit_test(items_are_divided_without_loss),
     };
     return ranks_main(tests, sizeof tests / sizeof *tests);
