@@ -117,7 +117,11 @@ static const entry *entry_of(su_cuda *c, state *s, const su_attention *a, bool b
     entry *e = &s->entries[s->count++];
     *e = (entry){.key = key};
     e->usable = su_dnn_plan_new(&s->dnn, s->handle, NULL, a, backward, &e->plan, NULL) == SU_OK;
-    return e->usable && fill_lengths(c, e) ? e : NULL;
+    if (!e->usable) return NULL;
+    if (fill_lengths(c, e)) return e;
+    su_dnn_plan_free(&s->dnn, &e->plan);
+    s->count--;
+    return NULL;
 }
 
 /* Whether rows of 16-byte packs are what it reads, and no dropout is asked for. */
