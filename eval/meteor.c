@@ -113,22 +113,30 @@ static su_status add_words(const su_meteor *m, scratch *w, line h, line r, su_me
 
 /* ---- matches of phrases -------------------------------------------------------------------------------- */
 
+static su_status add_place(places *p, place at, su_error *err)
+{
+    if (p->count == p->room) {
+        int32_t room = p->room ? p->room * 2 : 256;
+        place *larger = su_realloc(p->place, (size_t)room, sizeof *larger);
+        if (!larger) return su_fail(err, SU_ENOMEM, "no memory for phrases");
+        p->place = larger;
+        p->room = room;
+    }
+    p->place[p->count++] = at;
+    return SU_OK;
+}
+
 static su_status find_places(const su_paraphrases *table, line l, places *p, su_error *err)
 {
-    int32_t longest = su_paraphrases_longest(table);
     p->count = 0;
     for (int32_t i = 0; i < l.n; i++)
-        for (int32_t n = 1; n <= longest && i + n <= l.n; n++) {
-            int32_t phrase = su_paraphrases_find(table, l.word + i, n);
-            if (phrase < 0) continue;
-            if (p->count == p->room) {
-                int32_t room = p->room ? p->room * 2 : 256;
-                place *larger = su_realloc(p->place, (size_t)room, sizeof *larger);
-                if (!larger) return su_fail(err, SU_ENOMEM, "no memory for phrases");
-                p->place = larger;
-                p->room = room;
-            }
-            p->place[p->count++] = (place){.start = i, .length = n, .phrase = phrase};
+        for (int32_t end = i, phrase = -1; end < l.n; end++) {
+            phrase = su_paraphrases_longer(table, phrase, l.word[end]);
+            if (phrase < 0) break;
+            if (!su_paraphrases_is_whole(table, phrase)) continue;
+            su_status status =
+                add_place(p, (place){.start = i, .length = end + 1 - i, .phrase = phrase}, err);
+            if (status) return status;
         }
     for (int32_t k = p->count - 1; k >= 0; k--) {
         p->place[k].next = p->first[p->place[k].phrase];

@@ -1,16 +1,27 @@
 #include "eval/paraphrases.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 enum { PHRASE_MAX = 64 /* words */, LINE_BYTES = 1 << 16 };
 
+typedef struct {
+    bool whole;
+    su_numbers of;
+} node;
+
+/* A phrase is the pair (number of its first n-1 words, last word). */
 struct su_paraphrases {
-    su_words phrases; /* the bytes of the words' numbers */
-    su_numbers *of;   /* [phrases] */
-    int32_t room, longest;
+    su_pairs phrases;
+    node *node; /* [phrases] */
+    int32_t room;
 };
+
+/* The phrase of the line before, which most lines have again. */
+typedef struct {
+    char line[LINE_BYTES];
+    int32_t word[PHRASE_MAX], count, phrase; /* phrase: its number, -1: not in the table yet */
+} source;
 
 /* The phrase's words as numbers; 0: one is not in the vocabulary, or there are none; -1: too many. */
 static int32_t numbers_of(const su_words *vocabulary, const char *line, int32_t *words)
@@ -25,43 +36,49 @@ static int32_t numbers_of(const su_words *vocabulary, const char *line, int32_t 
     return count;
 }
 
-static su_status add_phrase(su_paraphrases *t, const int32_t *words, int32_t count, int32_t *number,
+static su_status add_phrase(su_paraphrases *t, const int32_t *words, int32_t count, int32_t *phrase,
                             su_error *err)
 {
-    su_status status =
-        su_words_add(&t->phrases, (const char *)words, (size_t)count * sizeof *words, number, err);
-    if (status) return status;
-    if (count > t->longest) t->longest = count;
-    if (*number < t->room) return SU_OK;
-    int32_t room = t->room ? t->room * 2 : 1024;
-    su_numbers *of = su_realloc(t->of, (size_t)room, sizeof *of);
-    if (!of) return su_fail(err, SU_ENOMEM, "no memory for paraphrases");
-    memset(of + t->room, 0, (size_t)(room - t->room) * sizeof *of);
-    t->of = of;
-    t->room = room;
+    *phrase = -1;
+    for (int32_t i = 0; i < count; i++) {
+        su_status status = su_pairs_add(&t->phrases, *phrase, words[i], phrase, err);
+        if (status) return status;
+        if (*phrase < t->room) continue;
+        int32_t room = t->room ? t->room * 2 : 1024;
+        node *larger = su_realloc(t->node, (size_t)room, sizeof *larger);
+        if (!larger) return su_fail(err, SU_ENOMEM, "no memory for paraphrases");
+        memset(larger + t->room, 0, (size_t)(room - t->room) * sizeof *larger);
+        t->node = larger;
+        t->room = room;
+    }
+    t->node[*phrase].whole = true;
     return SU_OK;
 }
 
-static su_status add_pair(su_paraphrases *t, const su_words *vocabulary, const char *from, const char *to,
-                          su_error *err)
+static su_status add_pair(su_paraphrases *t, const su_words *vocabulary, const char *from, source *last,
+                          const char *to, su_error *err)
 {
-    int32_t a[PHRASE_MAX], b[PHRASE_MAX], first, second;
-    int32_t an = numbers_of(vocabulary, from, a), bn = an ? numbers_of(vocabulary, to, b) : 0;
-    if (an < 0 || bn < 0) return su_fail(err, SU_EFORMAT, "has more than %d words", PHRASE_MAX);
-    if (!bn) return SU_OK;
-    su_status status = add_phrase(t, a, an, &first, err);
-    if (!status) status = add_phrase(t, b, bn, &second, err);
-    return status ? status : su_numbers_add(&t->of[first], second, err);
+    int32_t word[PHRASE_MAX], count, second;
+    if (strcmp(from, last->line)) {
+        strcpy(last->line, from);
+        last->count = numbers_of(vocabulary, from, last->word);
+        last->phrase = -1;
+    }
+    count = last->count > 0 ? numbers_of(vocabulary, to, word) : last->count;
+    if (count < 0) return su_fail(err, SU_EFORMAT, "has more than %d words", PHRASE_MAX);
+    if (!count) return SU_OK;
+    su_status status = SU_OK;
+    if (last->phrase < 0) status = add_phrase(t, last->word, last->count, &last->phrase, err);
+    if (!status) status = add_phrase(t, word, count, &second, err);
+    return status ? status : su_numbers_add(&t->node[last->phrase].of, second, err);
 }
 
 static bool is_weight(const char *line)
 {
-    char *end;
-    double p = strtod(line, &end);
-    return end > line && !*end && p >= 0; /* some are above 1 */
+    return *line && !line[strspn(line, "0123456789.eE+-")];
 }
 
-static su_status read_lines(su_paraphrases *t, gzFile file, char *lines, const char *path,
+static su_status read_lines(su_paraphrases *t, gzFile file, char *lines, source *last, const char *path,
                             const su_words *vocabulary, su_error *err)
 {
     su_status status = SU_OK;
@@ -78,7 +95,7 @@ static su_status read_lines(su_paraphrases *t, gzFile file, char *lines, const c
                              "is no number; a table of paraphrases has a weight, a phrase and its paraphrase "
                              "on every three lines");
         else if (!status && number % 3 == 2)
-            status = add_pair(t, vocabulary, lines + LINE_BYTES, at, err);
+            status = add_pair(t, vocabulary, lines + LINE_BYTES, last, at, err);
         if (status) return su_fail_context(err, status, "%s: line %lld", path, (long long)number + 1);
     }
     int broken = 0;
@@ -104,10 +121,12 @@ su_status su_paraphrases_read(const char *path, const su_words *vocabulary, su_p
     gzbuffer(file, 1 << 18);
     su_paraphrases *t = su_calloc(1, sizeof *t);
     char *lines = su_alloc(3, LINE_BYTES); /* weight, phrase, paraphrase */
-    if (t) su_words_init(&t->phrases);
-    su_status status = t && lines ? read_lines(t, file, lines, path, vocabulary, err)
-                                  : su_fail(err, SU_ENOMEM, "no memory for paraphrases");
+    source *last = su_calloc(1, sizeof *last);
+    if (t) su_pairs_init(&t->phrases);
+    su_status status = t && lines && last ? read_lines(t, file, lines, last, path, vocabulary, err)
+                                          : su_fail(err, SU_ENOMEM, "no memory for paraphrases");
     gzclose(file);
+    su_free(last);
     su_free(lines);
     if (status)
         su_paraphrases_free(t);
@@ -119,9 +138,9 @@ su_status su_paraphrases_read(const char *path, const su_words *vocabulary, su_p
 void su_paraphrases_free(su_paraphrases *t)
 {
     if (!t) return;
-    for (int32_t i = 0; i < t->room; i++) su_numbers_free(&t->of[i]);
-    su_free(t->of);
-    su_words_free(&t->phrases);
+    for (int32_t i = 0; i < t->room; i++) su_numbers_free(&t->node[i].of);
+    su_free(t->node);
+    su_pairs_free(&t->phrases);
     su_free(t);
 }
 
@@ -130,17 +149,17 @@ int32_t su_paraphrases_count(const su_paraphrases *t)
     return t->phrases.count;
 }
 
-int32_t su_paraphrases_longest(const su_paraphrases *t)
+int32_t su_paraphrases_longer(const su_paraphrases *t, int32_t phrase, int32_t word)
 {
-    return t->longest;
+    return su_pairs_find(&t->phrases, phrase, word);
 }
 
-int32_t su_paraphrases_find(const su_paraphrases *t, const int32_t *words, int32_t count)
+bool su_paraphrases_is_whole(const su_paraphrases *t, int32_t phrase)
 {
-    return su_words_find(&t->phrases, (const char *)words, (size_t)count * sizeof *words);
+    return t->node[phrase].whole;
 }
 
 const su_numbers *su_paraphrases_of(const su_paraphrases *t, int32_t phrase)
 {
-    return &t->of[phrase];
+    return &t->node[phrase].of;
 }

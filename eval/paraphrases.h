@@ -13,10 +13,11 @@ su_status su_paraphrases_read(const char *path, const su_words *vocabulary, su_p
                               su_error *err);
 void su_paraphrases_free(su_paraphrases *table);
 
-int32_t su_paraphrases_count(const su_paraphrases *table);   /* of different phrases, of either kind */
-int32_t su_paraphrases_longest(const su_paraphrases *table); /* words of the longest phrase */
-/* The number of a phrase of vocabulary words; -1: none. */
-int32_t su_paraphrases_find(const su_paraphrases *table, const int32_t *words, int32_t count);
+/* Phrases and their beginnings have numbers below this. */
+int32_t su_paraphrases_count(const su_paraphrases *table);
+/* The number of the phrase, or beginning of one, that is `phrase` (-1: nothing) and then `word`; -1: none. */
+int32_t su_paraphrases_longer(const su_paraphrases *table, int32_t phrase, int32_t word);
+bool su_paraphrases_is_whole(const su_paraphrases *table, int32_t phrase); /* not a beginning alone */
 /* Numbers of a phrase's paraphrases in the order of the file; one that comes twice there does so here. */
 const su_numbers *su_paraphrases_of(const su_paraphrases *table, int32_t phrase);
 

@@ -166,6 +166,15 @@ su_status su_pairs_add(su_pairs *p, int32_t first, int32_t second, int32_t *numb
     return SU_OK;
 }
 
+int32_t su_pairs_find(const su_pairs *p, int32_t first, int32_t second)
+{
+    uint64_t key = (uint64_t)(uint32_t)first << 32 | (uint32_t)second;
+    if (!p->slots) return -1;
+    for (uint64_t at = mix(key) & (p->slots - 1); p->number[at]; at = (at + 1) & (p->slots - 1))
+        if (p->key[at] == key) return p->number[at] - 1;
+    return -1;
+}
+
 /* ---- lists --------------------------------------------------------------------------------------------- */
 
 su_status su_numbers_add(su_numbers *n, int32_t item, su_error *err)

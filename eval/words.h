@@ -35,6 +35,7 @@ typedef struct {
 void su_pairs_init(su_pairs *p);
 void su_pairs_free(su_pairs *p);
 su_status su_pairs_add(su_pairs *p, int32_t first, int32_t second, int32_t *number, su_error *err);
+int32_t su_pairs_find(const su_pairs *p, int32_t first, int32_t second); /* -1: not there */
 
 /* A list of numbers that grows. */
 typedef struct {
