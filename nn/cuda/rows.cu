@@ -325,8 +325,10 @@ enum { PATCHES = 8 };
 template <class T> __global__ void cut_patches(T *out, const uint8_t *images, su_patches p, int64_t rows)
 {
     SHARED(float, table, 4 * 256);
-    for (int i = (int)threadIdx.x; i < p.channels * 256; i += (int)blockDim.x)
-        table[i] = (float)((i % 256 / 255. - (double)p.mean[i / 256]) / (double)p.std[i / 256]);
+#pragma unroll /* so that mean and std are indexed by constants, and p needs no copy on the stack */
+    for (int channel = 0; channel < 4; channel++)
+        for (int i = (int)threadIdx.x; channel < p.channels && i < 256; i += (int)blockDim.x)
+            table[channel * 256 + i] = (float)((i / 255. - (double)p.mean[channel]) / (double)p.std[channel]);
     __syncthreads();
     const int side = p.patch, across = p.width / side, area = side * side;
     for (int k = 0; k < PATCHES; k++) {
