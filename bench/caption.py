@@ -8,9 +8,9 @@ python needs PyPI's torch, transformers and safetensors. ViT-S/16 at 224 px and 
 30,522 tokens, with random weights; beam 3, 40 tokens, length penalty 0.6. Both sides float32, the same threads; transformers with
 sdpa attention, its cache, and the fastest of several batch sizes. Rounds alternate; the captions must be the same tokens.
 
-"from pixels" is the whole of it. "from image tokens" leaves the image tower out on both sides.
+"from pixels" is the whole of it. "from image tokens" leaves the image tower out on both sides. Memory is the peak of each process.
 """
-import argparse, os, statistics, subprocess, sys, tempfile, time
+import argparse, resource, statistics, subprocess, tempfile, time
 
 VIT_NAMES = [("layers.", "encoder.layer."), ("attention.q_proj", "attention.attention.query"),
              ("attention.k_proj", "attention.attention.key"), ("attention.v_proj", "attention.attention.value"),
@@ -121,6 +121,8 @@ def main():
                   f"same captions {same} of {a.images}; mean length {sum(map(len, own)) / len(own):.1f}", flush=True)
         ours.process.stdin.close()
         ours.process.wait()
+        own, other = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
+        print(f"peak memory of the process: Suture {own:.0f} MiB, transformers {other:.0f} MiB")
 
 
 if __name__ == "__main__":
