@@ -249,7 +249,7 @@ class Caption(Case):
         # The decoders' row: the mean and t-interval of what the command itself says.
         scores = []
         for run in runs:
-            file = f"{out}/{os.path.basename(run)}-0.jsonl"
+            file = f"{out}/{os.path.basename(run)}-sample-max-tokens-9.jsonl"
             self.suture("caption", "--model", run, "--data", data, "--split", "val", "--sample", "--max-tokens", 9, "--json",
                         f"{run}.val.jsonl", "--quiet")
             self.assertEqual(read(file), read(f"{run}.val.jsonl"))
@@ -259,7 +259,7 @@ class Caption(Case):
         row = rows["closegap --sample --max-tokens 9"]
         self.assertEqual(row[:2], ["2", f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"])
         # Dealt: the same captions, each beside another image's reference.
-        own, dealt = (json_lines(f"{out}/run-0{end}.jsonl") for end in ("", "-dealt"))
+        own, dealt = (json_lines(f"{out}/run-sample-max-tokens-9{end}.jsonl") for end in ("", "-dealt"))
         self.assertEqual(sorted(x["caption"] for x in own), sorted(x["caption"] for x in dealt))
         self.assertEqual([x["captions"] for x in dealt], [[r["text"]] for r in val])
         self.assertNotEqual([x["caption"] for x in own], [x["caption"] for x in dealt])
