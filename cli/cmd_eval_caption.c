@@ -21,36 +21,32 @@ static int64_t draws = 1000, seed, threads;
 static bool no_meteor;
 
 static const su_option options_table[] = {
-    {"hypotheses", SU_OPT_STRING, &hypotheses_path, 0, 0, "H",
-     "captions to score: JSON Lines {\"id\":\"7\",\"caption\":\"...\"} or COCO results", NULL},
-    {"references", SU_OPT_STRING, &references_path, 0, 0, "R",
-     "what they should say: JSON Lines {\"id\":\"7\",\"captions\":[\"...\",...]} or\nCOCO annotations", NULL},
-    {"against", SU_OPT_STRING, &other_path, 0, 0, "OTHER",
-     "captions of another system for the same ids: differences with intervals, and a\n"
-     "paired test (approximate randomisation) for each figure",
-     NULL},
-    {"tokenizer", SU_OPT_STRING, &tokenizer_name, 0, 0, "ptb|whitespace",
-     "ptb: lower case, Penn Treebank tokens, punctuation dropped, as pycocoevalcap\n"
-     "does; whitespace: the captions are tokenised already",
-     NULL},
-    {"document-frequency", SU_OPT_STRING, &corpus_path, 0, 0, "FILE",
-     "references from which CIDEr's document frequencies are taken, instead of\n"
-     "those being scored: an item's score then does not depend on the others",
-     NULL},
-    {"items", SU_OPT_STRING, &items_path, 0, 0, "FILE", "also every item's scores, one JSON line each", NULL},
-    {"wordnet", SU_OPT_STRING, &wordnet_path, 0, 0, "FOLDER|none",
-     "WordNet 3.0 for METEOR's synonym stage; " WORDNET_FOLDER " when it is there\n"
-     "(Debian: wordnet-base); none: without that stage",
-     NULL},
-    {"paraphrases", SU_OPT_STRING, &paraphrases_path, 0, 0, "FILE",
-     "METEOR's table (paraphrase-en.gz, comes with METEOR and with pycocoevalcap):\n"
-     "adds the paraphrase stage, which pycocoevalcap always runs",
-     NULL},
-    {"no-meteor", SU_OPT_FLAG, &no_meteor, 0, 0, NULL, "leave METEOR out", NULL},
-    {"draws", SU_OPT_INT, &draws, 0, 100000, "N",
-     "bootstrap draws for the intervals, and trials of the paired test; 0: neither", NULL},
-    {"seed", SU_OPT_INT, &seed, 0, 9e15, "N", "of both", NULL},
-    {"threads", SU_OPT_INT, &threads, 0, 1024, "N", "0: all cores", NULL},
+    SU_STRING("hypotheses", &hypotheses_path, "H",
+              "captions to score: JSON Lines {\"id\":\"7\",\"caption\":\"...\"} or COCO results"),
+    SU_STRING(
+        "references", &references_path, "R",
+        "what they should say: JSON Lines {\"id\":\"7\",\"captions\":[\"...\",...]} or\nCOCO annotations"),
+    SU_STRING("against", &other_path, "OTHER",
+              "captions of another system for the same ids: differences with intervals, and a\npaired test "
+              "(approximate randomisation) for each figure"),
+    SU_STRING("tokenizer", &tokenizer_name, "ptb|whitespace",
+              "ptb: lower case, Penn Treebank tokens, punctuation dropped, as pycocoevalcap\ndoes; "
+              "whitespace: the captions are tokenised already"),
+    SU_STRING("document-frequency", &corpus_path, "FILE",
+              "references from which CIDEr's document frequencies are taken, instead of\nthose being scored: "
+              "an item's score then does not depend on the others"),
+    SU_STRING("items", &items_path, "FILE", "also every item's scores, one JSON line each"),
+    SU_STRING("wordnet", &wordnet_path, "FOLDER|none",
+              "WordNet 3.0 for METEOR's synonym stage; " WORDNET_FOLDER
+              " when it is there\n(Debian: wordnet-base); none: without that stage"),
+    SU_STRING("paraphrases", &paraphrases_path, "FILE",
+              "METEOR's table (paraphrase-en.gz, comes with METEOR and with pycocoevalcap):\nadds the "
+              "paraphrase stage, which pycocoevalcap always runs"),
+    SU_FLAG("no-meteor", &no_meteor, "leave METEOR out"),
+    SU_INT("draws", &draws, 0, 100000, "N",
+           "bootstrap draws for the intervals, and trials of the paired test; 0: neither"),
+    SU_INT("seed", &seed, 0, 9e15, "N", "of both"),
+    SU_THREADS_OPTION(&threads),
     {0},
 };
 

@@ -325,8 +325,8 @@ enum { PATCHES = 8 };
 template <class T> __global__ void cut_patches(T *out, const uint8_t *images, su_patches p, int64_t rows)
 {
     SHARED(float, table, 4 * 256);
-#pragma unroll /* so that mean and std are indexed by constants, and p needs no copy on the stack */
-    for (int channel = 0; channel < 4; channel++)
+    /* Unrolled, mean and std are indexed by constants, and p needs no copy on the stack. */
+    UNROLL for (int channel = 0; channel < 4; channel++)
         for (int i = (int)threadIdx.x; channel < p.channels && i < 256; i += (int)blockDim.x)
             table[channel * 256 + i] = (float)((i / 255. - (double)p.mean[channel]) / (double)p.std[channel]);
     __syncthreads();
