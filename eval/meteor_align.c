@@ -16,11 +16,12 @@ typedef struct {
     int32_t link;          /* its last match, by which the others are found; -1: none yet */
 } path;
 
-/* What paths are sorted by. */
+/* The best of some paths, best first; among equals the first that was added. */
 typedef struct {
-    uint64_t key;   /* less is better */
-    int32_t number; /* among equals the first made goes first */
-} rank;
+    path path[BEAM];
+    uint64_t key[BEAM];
+    int32_t count;
+} beam;
 
 /* A path's matches, backwards. */
 typedef struct {
@@ -31,14 +32,11 @@ struct su_meteor_search {
     int32_t words, other_words, word_room;
     int32_t *first, *last;        /* [words] matches that start there */
     int32_t *cover, *cover_other; /* matches that hold a word */
-    path *made;                   /* paths of a step */
-    rank *order;
-    int32_t made_count, made_room, order_room;
     link *links;
     int32_t link_count, link_room;
-    path live[BEAM]; /* the best of the last step, best first */
-    uint64_t *used,
-        *used_by; /* [BEAM][used64] the hypothesis's words that a live path has; of the step before */
+    beam live, next;  /* paths of the last step, of this one */
+    uint64_t *used;   /* [BEAM][used64] the hypothesis's words that each live path has */
+    uint64_t *before; /* the same of the step before */
     int32_t used64, used_room;
 };
 
@@ -50,11 +48,9 @@ void su_meteor_aligner_free(su_meteor_aligner *a)
         su_free(s->last);
         su_free(s->cover);
         su_free(s->cover_other);
-        su_free(s->made);
-        su_free(s->order);
         su_free(s->links);
         su_free(s->used);
-        su_free(s->used_by);
+        su_free(s->before);
     }
     su_free(s);
     su_free(a->match);
@@ -93,7 +89,7 @@ static bool reserve_words(su_meteor_aligner *a, int32_t most)
     s->word_room = room;
     int32_t used = BEAM * s->used64;
     room = s->used_room;
-    if (!reserve(&s->used_by, sizeof *s->used_by, used, &room)) return false;
+    if (!reserve(&s->before, sizeof *s->before, used, &room)) return false;
     return reserve(&s->used, sizeof *s->used, used, &s->used_room);
 }
 
@@ -148,9 +144,24 @@ static bool is_used(const uint64_t *used, const su_meteor_match *m)
     return false;
 }
 
-static void add_path(struct su_meteor_search *s, path p)
+/* Less is better. */
+static uint64_t key_of(const path *p)
 {
-    s->made[s->made_count++] = p;
+    uint64_t distance = p->distance < UINT32_MAX ? (uint64_t)p->distance : UINT32_MAX;
+    return (uint64_t)(UINT16_MAX - p->matched) << 48 | (uint64_t)p->chunks << 32 | distance;
+}
+
+static void add_path(beam *b, const path *p)
+{
+    uint64_t key = key_of(p);
+    if (b->count == BEAM && key >= b->key[BEAM - 1]) return;
+    int32_t at = b->count < BEAM ? b->count++ : BEAM - 1;
+    for (; at > 0 && b->key[at - 1] > key; at--) {
+        b->key[at] = b->key[at - 1];
+        b->path[at] = b->path[at - 1];
+    }
+    b->key[at] = key;
+    b->path[at] = *p;
 }
 
 static void take(path *p, const su_meteor_match *m, int32_t number)
@@ -177,18 +188,18 @@ static void close_chunk(path *p)
 static void extend(const su_meteor_aligner *a, int32_t number, int32_t j)
 {
     struct su_meteor_search *s = a->search;
-    path from = s->live[number];
+    path from = s->live.path[number];
     from.parent = number;
     from.match = -1;
     if (from.place > j) { /* inside a match */
-        add_path(s, from);
+        add_path(&s->next, &from);
         return;
     }
     int32_t first = s->first[j];
     if (first >= 0 && is_certain(s, &a->match[first])) {
         from.distance += distance_of(&a->match[first]);
         take(&from, &a->match[first], first);
-        add_path(s, from);
+        add_path(&s->next, &from);
         return;
     }
     const uint64_t *used = s->used + (size_t)number * (size_t)s->used64;
@@ -196,56 +207,27 @@ static void extend(const su_meteor_aligner *a, int32_t number, int32_t j)
         if (is_used(used, &a->match[m])) continue;
         path next = from;
         take(&next, &a->match[m], m);
-        add_path(s, next);
+        add_path(&s->next, &next);
         from.distance += distance_of(&a->match[m]);
     }
     close_chunk(&from);
     from.place++;
-    add_path(s, from);
-}
-
-static uint64_t key_of(const path *p)
-{
-    uint64_t distance = p->distance < UINT32_MAX ? (uint64_t)p->distance : UINT32_MAX;
-    return (uint64_t)(UINT16_MAX - p->matched) << 48 | (uint64_t)p->chunks << 32 | distance;
-}
-
-static int better_first(const void *a, const void *b)
-{
-    const rank *x = a, *y = b;
-    return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : x->number - y->number;
-}
-
-static void sort_paths(const path *p, int32_t n, rank *order)
-{
-    if (n > 4 * BEAM) {
-        for (int32_t i = 0; i < n; i++) order[i] = (rank){.key = key_of(&p[i]), .number = i};
-        qsort(order, (size_t)n, sizeof *order, better_first);
-        return;
-    }
-    for (int32_t i = 0; i < n; i++) { /* most steps make few paths, nearly in order */
-        rank x = {.key = key_of(&p[i]), .number = i};
-        int32_t at = i;
-        for (; at > 0 && order[at - 1].key > x.key; at--) order[at] = order[at - 1];
-        order[at] = x;
-    }
+    add_path(&s->next, &from);
 }
 
 /* The best paths of the step live on: their words in use and their matches are written down. */
-static void keep_best(const su_meteor_aligner *a, int32_t *lives)
+static void live_on(const su_meteor_aligner *a)
 {
     struct su_meteor_search *s = a->search;
     size_t row = (size_t)s->used64;
-    uint64_t *swap = s->used_by;
-    s->used_by = s->used;
+    uint64_t *swap = s->before;
+    s->before = s->used;
     s->used = swap;
-    sort_paths(s->made, s->made_count, s->order);
-    *lives = s->made_count < BEAM ? s->made_count : BEAM;
-    for (int32_t i = 0; i < *lives; i++) {
-        path *p = &s->live[i];
+    s->live = s->next;
+    for (int32_t i = 0; i < s->live.count; i++) {
+        path *p = &s->live.path[i];
         uint64_t *used = s->used + (size_t)i * row;
-        *p = s->made[s->order[i].number];
-        memcpy(used, s->used_by + (size_t)p->parent * row, row * sizeof *used);
+        memcpy(used, s->before + (size_t)p->parent * row, row * sizeof *used);
         if (p->match < 0) continue;
         const su_meteor_match *m = &a->match[p->match];
         for (int32_t k = m->other; k < m->other + m->others; k++) used[k / 64] |= (uint64_t)1 << (k % 64);
@@ -260,24 +242,21 @@ su_status su_meteor_align(su_meteor_aligner *a, su_error *err)
     a->chunks = 0;
     if (!a->count) return SU_OK;
     if (!reserve(&s->links, sizeof *s->links, BEAM * s->words, &s->link_room)) return no_memory(err);
-    int32_t lives = 1;
     s->link_count = 0;
-    s->live[0] = (path){.end = -1, .link = -1};
+    s->live.count = 1;
+    s->live.path[0] = (path){.end = -1, .link = -1};
     memset(s->used, 0, (size_t)s->used64 * sizeof *s->used);
     for (int32_t j = 0; j < s->words; j++) {
-        int32_t most = lives;
-        for (int32_t m = s->first[j]; m >= 0; m = a->match[m].next) most += lives;
-        if (!reserve(&s->made, sizeof *s->made, most, &s->made_room) ||
-            !reserve(&s->order, sizeof *s->order, most, &s->order_room))
-            return no_memory(err);
-        s->made_count = 0;
-        for (int32_t i = 0; i < lives; i++) extend(a, i, j);
-        keep_best(a, &lives);
+        s->next.count = 0;
+        for (int32_t i = 0; i < s->live.count; i++) extend(a, i, j);
+        live_on(a);
     }
-    rank order[BEAM];
-    for (int32_t i = 0; i < lives; i++) close_chunk(&s->live[i]);
-    sort_paths(s->live, lives, order);
-    const path *best = &s->live[order[0].number];
+    s->next.count = 0;
+    for (int32_t i = 0; i < s->live.count; i++) {
+        close_chunk(&s->live.path[i]);
+        add_path(&s->next, &s->live.path[i]);
+    }
+    const path *best = &s->next.path[0];
     a->chunks = best->chunks;
     for (int32_t l = best->link; l >= 0; l = s->links[l].before)
         a->chosen[a->match[s->links[l].match].start] = s->links[l].match;
