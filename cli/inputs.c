@@ -141,7 +141,8 @@ su_status su_inputs_list(const char *const *given, int count, const char *but, s
             st = folder ? walk(folder, &o, 0, in, err)
                         : su_fail(err, SU_ENOMEM, "no memory for a list of files");
             su_free(folder);
-            if (!st) qsort(in->paths + first, (size_t)(in->count - first), sizeof(char *), by_name);
+            if (!st && in->count > first)
+                qsort(in->paths + first, (size_t)(in->count - first), sizeof(char *), by_name);
         } else {
             st = add(in, su_strdup(given[i]), err);
         }
