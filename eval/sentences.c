@@ -44,7 +44,7 @@ static void make_lines(void *context, int64_t task, int worker)
     for (int64_t i = first; !status && i < last; i++) {
         const char *text = m->text[i], *next = "";
         for (int64_t n = i + 1; next && !*next; n++) next = n < m->count ? m->text[n] : NULL;
-        m->out->sentence[i].words = (int32_t)b->length; /* where the line starts, for now */
+        m->out->sentence[i].words = (int32_t)b->length; /* the line's offset, until its words are numbered */
         if (text && ptb)
             status =
                 su_ptb_line(ptb, text, strlen(text), next, next ? strlen(next) : 0, SU_PTB_CAPTION, b, NULL);
