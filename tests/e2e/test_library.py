@@ -33,6 +33,7 @@ class Library(Case):
         done = ran([program, "doctor"])
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("Everything that Suture needs is here", done.stdout)
+        self.assertRegex(done.stdout, r"(?m)^DICOM +(decoders run in processes|not in this build)")  # libexec is found
 
         flags = ran(["pkg-config", "--cflags", "--libs", "suture"], PKG_CONFIG_PATH=os.path.join(prefix, "lib/pkgconfig"))
         self.assertEqual(flags.returncode, 0, flags.stderr)
