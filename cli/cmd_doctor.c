@@ -26,6 +26,7 @@ typedef struct {
     su_error blas_error, gpu_error;
     bool gpu;
     char dicom[512];
+    bool decodes; /* compressed DICOM, if this build reads any */
     double gflops;
 } findings;
 
@@ -134,6 +135,11 @@ static void look_at_devices(findings *f)
     su_device_close(gpu);
 }
 
+static bool nothing_missing(const findings *f)
+{
+    return f->device && f->decodes;
+}
+
 /* --- the report --------------------------------------------------------------------------------------- */
 
 static json_t *library_versions(void)
@@ -157,7 +163,7 @@ static json_t *report_new(const findings *f)
     const char *device = f->device ? f->device->description : NULL;
     return json_pack(
         "{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:o}", "schema", "suture.doctor/1", "version",
-        SUTURE_VERSION, "ok", f->device != NULL, "processor",
+        SUTURE_VERSION, "ok", nothing_missing(f), "processor",
         json_pack("{s:s, s:i, s:i, s:o}", "model", f->model, "cores_usable", f->cores, "cores_online",
                   f->online, "instructions", instruction_list(f)),
         "memory",
@@ -202,10 +208,11 @@ static void print_table(const findings *f)
              jansson_version_str(), zlibVersion(), nettle_version_major(), nettle_version_minor(),
              png_get_libpng_ver(NULL), utf8proc_version());
     row("libraries", text);
-    if (f->device)
-        printf("\nEverything that Suture needs is here.\n");
-    else
-        printf("\nTraining, embedding and search cannot run here: %s\n", f->blas_error.message);
+    printf("\n");
+    if (nothing_missing(f)) printf("Everything that Suture needs is here.\n");
+    if (!f->device) printf("Training, embedding and search cannot run here: %s\n", f->blas_error.message);
+    if (!f->decodes)
+        printf("DICOM files whose pixels are compressed cannot be read here; see the line on DICOM.\n");
 }
 
 int su_cmd_doctor(int argc, char **argv)
@@ -227,7 +234,7 @@ int su_cmd_doctor(int argc, char **argv)
     look_at_processor(&f);
     look_at_memory(&f);
     look_at_devices(&f);
-    su_cli_dicom_state(f.dicom, sizeof f.dicom);
+    f.decodes = su_cli_dicom_state(f.dicom, sizeof f.dicom);
     su_error err = {0};
     su_status st = SU_OK;
     const char *json = su_option_json();
@@ -238,7 +245,7 @@ int su_cmd_doctor(int argc, char **argv)
         json_decref(report);
     }
     if (!json || strcmp(json, "-") != 0) print_table(&f);
-    rc = st ? su_cli_fail(&command, &err) : f.device ? SU_EXIT_OK : SU_EXIT_FOUND;
+    rc = st ? su_cli_fail(&command, &err) : nothing_missing(&f) ? SU_EXIT_OK : SU_EXIT_FOUND;
     su_device_close(f.device);
     return rc;
 }

@@ -18,7 +18,8 @@ su_status su_cli_open_model(const char *folder, const char *device_name, int thr
  * and nothing failed). */
 bool su_cli_report(const json_t *document, su_status *status, su_error *err);
 
-/* What can be said of reading DICOM here, a line. */
-void su_cli_dicom_state(char *text, size_t size);
+/* What can be said of reading DICOM here, a line. False: this build reads it, but cannot decode compressed
+ * pixels. */
+bool su_cli_dicom_state(char *text, size_t size);
 
 #endif

@@ -40,7 +40,8 @@ int su_cmd_dicom_volume(int argc, char **argv)
     return refuse("dicom volume");
 }
 
-void su_cli_dicom_state(char *text, size_t size)
+bool su_cli_dicom_state(char *text, size_t size)
 {
     snprintf(text, size, "not in this build (SUTURE_DICOM=OFF)");
+    return true;
 }

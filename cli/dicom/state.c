@@ -3,7 +3,7 @@
 #include "dicom/worker.h"
 #include <stdio.h>
 
-void su_cli_dicom_state(char *text, size_t size)
+bool su_cli_dicom_state(char *text, size_t size)
 {
     su_error err = {0};
     const char *missing = su_worker_limits(&err);
@@ -16,4 +16,5 @@ void su_cli_dicom_state(char *text, size_t size)
     else
         snprintf(text, size,
                  "decoders run in processes of their own, with limits on memory and time, under seccomp");
+    return missing != NULL;
 }

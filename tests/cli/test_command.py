@@ -88,6 +88,16 @@ class Command(unittest.TestCase):
         self.assertFalse(report["ok"])
         self.assertIn("/no/such/library.so", report["device"]["error"])
 
+    def test_doctor_finds_that_the_decoder_is_missing(self):
+        if "SUTURE_DICOM=OFF" in self.say("doctor", code=0, stderr=None).stdout:
+            self.skipTest("this build reads no DICOM")
+        environment = os.environ | {"SUTURE_DECODE": "/no/such/decoder"}
+        done = self.say("doctor", code=3, stdout="compressed cannot be read here", stderr=None, env=environment)
+        self.assertRegex(done.stdout, r"(?m)^DICOM +no compressed pixels: /no/such/decoder")
+        self.assertNotIn("Everything", done.stdout)
+        report = json.loads(self.say("doctor", "--json", "-", code=3, stderr=None, env=environment).stdout)
+        self.assertFalse(report["ok"])
+
     def test_a_full_disk_is_an_error(self):
         with tempfile.TemporaryDirectory() as folder:
             full = "/dev/full"
