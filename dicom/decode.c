@@ -37,7 +37,7 @@ static uint64_t native_bytes(const su_dicom_layout *l)
  * one value (in JPEG a bit can be a block of 64 samples); there it is one of reason, where they are large. */
 static uint64_t largest_expansion(const su_dicom_layout *l)
 {
-    enum { DEFLATE = 1032 /* zlib.net/zlib_tech.html */, FLAT = 4096, LARGE = 64 << 20 };
+    enum { DEFLATE = 1032 /* zlib.net/zlib_tech.html */, LARGE = 64 << 20, FLAT = 4096, FLAT_2000 = 1024 };
     switch (l->syntax->codec) {
     case SU_CODEC_NATIVE:
         return 1;
@@ -45,6 +45,8 @@ static uint64_t largest_expansion(const su_dicom_layout *l)
         return SU_RLE_EXPANSION_MAX;
     case SU_CODEC_DEFLATED_FRAME:
         return DEFLATE;
+    case SU_CODEC_JPEG_2000: /* five bytes can be 88 passes over 64 x 64 samples, a millisecond */
+        return l->frame_bytes > LARGE ? FLAT_2000 : UINT32_MAX;
     default:
         return l->frame_bytes > LARGE ? FLAT : UINT32_MAX;
     }

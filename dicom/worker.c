@@ -20,12 +20,16 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What a job may use. A megabyte of decoded pixels takes the slowest decoder a quarter of a second, and the
- * greediest (JPEG 2000) 24 bytes a value. */
+/* What a job may use, by what it decodes to and by what it decodes from: an empty frame must not cost what a
+ * full one may. JPEG 2000 is the slowest and the greediest: 10 ns a value where nothing is coded, 50 where
+ * code-blocks are of 4 x 4, and 200 ns a byte of code; 4 bytes a value, in tiles 8, and twice the code. Small
+ * code-blocks take more memory, 12 bytes a value (8 x 8) or 28 (4 x 4): up to what every job may use. */
 enum {
     JOB_SECONDS = 10,
-    BYTES_A_SECOND = 2 << 20,
-    BYTES_A_VALUE = 24,
+    VALUES_A_SECOND = 16 << 20,
+    CODE_BYTES_A_SECOND = 512 << 10,
+    BYTES_A_VALUE = 8,
+    BYTES_A_CODE_BYTE = 4,
     VET_BYTES_A_SECOND = 1 << 20, /* a data set of empty elements: DCMTK takes 200 bytes for each of 8 */
     VET_BYTES_A_BYTE = 32,
     PAGE = 4096,
@@ -340,8 +344,8 @@ su_status su_worker_decode(const su_codec_job *job, const uint8_t *data, void *o
     const uint64_t values = (uint64_t)job->rows * (uint64_t)job->columns * (uint64_t)job->samples;
     su_worker_request request = {.order = SU_WORKER_DECODE, .job = *job};
     return exchange(&request, data, job->length, out, job->frame_bytes,
-                    JOB_SECONDS + (int64_t)(job->frame_bytes / BYTES_A_SECOND), BYTES_A_VALUE * values, name,
-                    err);
+                    JOB_SECONDS + (int64_t)(values / VALUES_A_SECOND + job->length / CODE_BYTES_A_SECOND),
+                    BYTES_A_VALUE * values + BYTES_A_CODE_BYTE * job->length, name, err);
 }
 
 su_status su_worker_vet(const uint8_t *data, uint64_t length, bool implicit, bool big, const char *name,

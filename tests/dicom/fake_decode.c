@@ -1,8 +1,10 @@
 /* Stands in for suture-decode, and does what a job's number of rows says. */
 #include "dicom/worker_protocol.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@ int main(void)
         struct msghdr message = {
             .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
         su_worker_reply reply = {0};
+        struct rlimit processor, memory;
         if (recvmsg(SU_WORKER_SOCKET, &message, 0) != (ssize_t)sizeof request) return 0;
         if (CMSG_FIRSTHDR(&message)) {
             int fd;
@@ -43,6 +46,13 @@ int main(void)
         case 6:
             reply.status = SU_EFORMAT;
             memset(reply.message, 'x', sizeof reply.message); /* without an end */
+            break;
+        case 8: /* says what it may use */
+            getrlimit(RLIMIT_CPU, &processor);
+            getrlimit(RLIMIT_AS, &memory);
+            reply.status = SU_EFORMAT;
+            snprintf(reply.message, sizeof reply.message, "%llu s %llu MiB",
+                     (unsigned long long)processor.rlim_cur, (unsigned long long)memory.rlim_cur >> 20);
             break;
         default:
             if (write(SU_WORKER_SOCKET, &reply, 3) < 0) return 1;

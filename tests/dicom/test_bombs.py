@@ -56,12 +56,34 @@ def jpeg(rows, columns, sof=0xC3, bits=16):
             + b"\xff\xc4\0\x14\0" + bytes([1] + [0] * 15) + b"\0" + b"\xff\xda\0\x08\1\1\0\1\0\0" + bytes(1000))
 
 
-def j2k(rows, columns):
+def j2k(rows, columns, levels=5, data=bytes(1000)):
     siz = struct.pack(">HIIIIIIIIH", 0, columns, rows, 0, 0, columns, rows, 0, 0, 1) + b"\x0f\1\1"
-    cod = b"\0\0\0\1\0\5\4\4\0\1"
-    qcd = b"\x40" + b"\x88" * 16
+    cod = b"\0\0\0\1\0" + bytes([levels]) + b"\4\4\0\1"
+    qcd = b"\x40" + b"\x88" * 16 if levels else b"\xe0\xc0"
     return (b"\xff\x4f" + b"".join(m + struct.pack(">H", len(b) + 2) + b for m, b in ((b"\xff\x51", siz), (b"\xff\x52", cod), (b"\xff\x5c", qcd)))
-            + b"\xff\x90\0\x0a\0\0\0\0\0\0\0\1\xff\x93" + bytes(1000) + b"\xff\xd9")
+            + b"\xff\x90\0\x0a\0\0\0\0\0\0\0\1\xff\x93" + data + b"\xff\xd9")
+
+
+def new_nodes(width, height):
+    """For each leaf of a tag tree, as they are visited, how many nodes from the root to it are met for the first time."""
+    levels = max(width - 1, height - 1).bit_length()
+    for y in range(height):
+        for x in range(width):
+            yield 1 + next((n for n in range(levels) if x % (2 << n) or y % (2 << n)), levels)
+
+
+def j2k_packet(rows, columns):
+    """A packet in which each code-block of 64 x 64 has one byte for all the passes that a decoder takes, 88."""
+    bits = "1" + "".join("1" * (2 * n) + "1" * 9 + f"{88 - 37:07b}" + "0" + f"{1:09b}"
+                         for n in new_nodes(-(-columns // 64), -(-rows // 64)))
+    head, at = bytearray(), 0
+    while at < len(bits):
+        n = 7 if head and head[-1] == 0xFF else 8
+        head.append(int(bits[at:at + n].ljust(n, "0"), 2))
+        at += n
+    if head[-1] == 0xFF:
+        head.append(0)
+    return bytes(head) + b"\x80" * (-(-columns // 64) * -(-rows // 64))
 
 
 def deflate(start, megabytes):
@@ -106,6 +128,8 @@ def bombs():
     yield "just below the limit, in JPEG-LS", compressed(JLS, [item(jls(23000, 23000))], 23000, 23000), "truncated: frame 1 has"
     yield "just below the limit, in JPEG Lossless", compressed(LOSSLESS, [item(jpeg(23000, 23000))], 23000, 23000), "truncated: frame 1 has"
     yield "just below the limit, in JPEG 2000", compressed(J2K, [item(j2k(23000, 23000))], 23000, 23000), "truncated: frame 1 has"
+    yield ("1 GiB of blocks of one byte and 88 passes, in JPEG 2000",
+           compressed(J2K, [item(j2k(23168, 23168, 0, j2k_packet(23168, 23168)))], 23168, 23168), "truncated: frame 1 has")
     yield "where a flat one may be small, in JPEG-LS", compressed(JLS, [item(jls(5790, 5790))], 5790, 5790), "truncated in line 1"
     yield "where a flat one may be small, in JPEG Lossless", compressed(LOSSLESS, [item(jpeg(5790, 5790))], 5790, 5790), "JPEG: truncated"
     yield "two million frames in one fragment", compressed(RLE, [item(rle(2, 500))], 512, 512, NumberOfFrames="2000000"), "at most"
@@ -176,7 +200,7 @@ class Bombs(unittest.TestCase):
         sanitized = b"__asan_init" in subprocess.run(["nm", "-D", SUTURE], capture_output=True).stdout
         with tempfile.TemporaryDirectory() as folder:
             made = make(folder)
-            self.assertEqual(len(made), 37)
+            self.assertEqual(len(made), 38)
             for i, (name, reason) in enumerate(made):
                 path, out = f"{folder}/{i}.dcm", pathlib.Path(f"{folder}/x.npy")
                 code, text, seconds, memory = measured([SUTURE, "dicom", "decode", path, "--out", out])
@@ -189,6 +213,21 @@ class Bombs(unittest.TestCase):
                     if not sanitized:
                         self.assertLess(seconds, SECONDS)
                         self.assertLess(memory, BYTES)
+
+    def test_what_is_small_for_a_good_reason_is_decoded(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = pathlib.Path(f"{folder}/a.dcm"), pathlib.Path(f"{folder}/x.npy")
+            for name, code, rows, columns, value in (
+                    ("an empty mammogram", j2k(5000, 4000, data=b"\0" * 6), 5000, 4000, 0x8000),
+                    ("the packet of the bomb", j2k(256, 128, 0, j2k_packet(256, 128)), 256, 128, None)):
+                with self.subTest(name):
+                    path.write_bytes(compressed(J2K, [item(code)], rows, columns))
+                    code, text, _, _ = measured([SUTURE, "dicom", "decode", path, "--out", out])
+                    self.assertEqual((code, text), (0, ""))
+                    values = np.load(out)
+                    self.assertEqual(values.shape, (rows, columns))
+                    if value is not None:
+                        self.assertTrue((values == value).all())
 
 
 if __name__ == "__main__":

@@ -89,6 +89,33 @@ static void processor_time_is_limited(void **state)
     assert_fails(5, SU_ELIMIT, "given up after 10 s of processor time");
 }
 
+/* A frame of 1 GiB in 16 bits: 10 s and 32 for its values, and more for code that is as long. What is mapped
+ * may stand in it twice. */
+static void limits_follow_values_and_code(void **state)
+{
+    (void)state;
+    for (uint64_t length = 1; length <= (uint64_t)64 << 20; length += ((uint64_t)64 << 20) - 1) {
+        su_error err = {0};
+        unsigned long long seconds = 0, mib = 0;
+        uint8_t *code = calloc(length, 1);
+        const su_codec_job job = {.rows = 8,
+                                  .columns = 1 << 26,
+                                  .samples = 1,
+                                  .bytes = 2,
+                                  .length = length,
+                                  .frame_bytes = (uint64_t)1 << 30};
+        su_workers_close();
+        assert_int_equal(su_worker_decode(&job, code, out, "a", &err), SU_EFORMAT);
+        free(code);
+        assert_int_equal(sscanf(err.message, "a: %llu s %llu MiB", &seconds, &mib), 2);
+        assert_in_range(seconds, length > 1 ? 170 : 42, length > 1 ? 172 : 44);
+#ifndef __SANITIZE_ADDRESS__
+        const uint64_t least = 512 + 2 * 1024 + 8 * 512 + 6 * (length >> 20);
+        assert_in_range(mib, least, least + 3);
+#endif
+    }
+}
+
 static void shared_memory_grows_with_the_frames(void **state)
 {
     (void)state;
@@ -176,6 +203,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_crash_costs_one_frame),
         cmocka_unit_test(a_refusal_is_passed_on_with_the_files_name),
         cmocka_unit_test(memory_is_limited),
+        cmocka_unit_test(limits_follow_values_and_code),
         cmocka_unit_test(shared_memory_grows_with_the_frames),
         cmocka_unit_test(threads_have_workers_of_their_own),
         cmocka_unit_test(without_the_program_the_message_says_where_it_was_looked_for),
