@@ -3,21 +3,23 @@
 #include "eval/utf8.h"
 #include <string.h>
 
-enum { LOOKAHEAD = 512 }; /* code points of the next lines that patterns may see */
+enum {
+    LOOKAHEAD = 512, /* code points of the next lines that patterns may see */
+    SPELLED_MAX = 5, /* bytes of a token for each of its code points: "-lrb-" */
+};
 
 struct su_ptb {
     uint32_t *c; /* the line, a newline, the beginning of the next lines, SU_PTB_END */
     uint16_t *k;
     int length; /* of the line */
     size_t capacity;
-    su_buffer token;
+    char *token; /* [1 + SPELLED_MAX * capacity] a space and a token as it is written */
+    size_t token_length;
 };
 
 su_ptb *su_ptb_new(void)
 {
-    su_ptb *p = su_calloc(1, sizeof *p);
-    if (p) su_buffer_init(&p->token, (size_t)1 << 31);
-    return p;
+    return su_calloc(1, sizeof(su_ptb));
 }
 
 void su_ptb_free(su_ptb *p)
@@ -25,14 +27,16 @@ void su_ptb_free(su_ptb *p)
     if (!p) return;
     su_free(p->c);
     su_free(p->k);
-    su_buffer_free(&p->token);
+    su_free(p->token);
     su_free(p);
 }
 
 static void put(su_ptb *p, int *n, const char *text, size_t length, int most, bool line)
 {
     for (size_t at = 0, used; at < length && most-- > 0; at += used) {
-        uint32_t c = su_utf8_decode(text + at, length - at, &used);
+        uint32_t c = (unsigned char)text[at];
+        used = 1;
+        if (c >= 128) c = su_utf8_decode(text + at, length - at, &used);
         if (line && su_ptb_is_newline(c)) c = ' ';
         p->c[*n] = c;
         p->k[(*n)++] = (uint16_t)su_ptb_class(c);
@@ -50,8 +54,10 @@ static su_status load(su_ptb *p, const char *text, size_t length, const char *ne
         uint32_t *c = su_realloc(p->c, room, sizeof *c);
         if (c) p->c = c;
         uint16_t *k = c ? su_realloc(p->k, room, sizeof *k) : NULL;
-        if (!k) return su_fail(err, SU_ENOMEM, "no memory to tokenize a caption of %zu bytes", length);
-        p->k = k;
+        if (k) p->k = k;
+        char *token = k ? su_realloc(p->token, 1 + room * SPELLED_MAX, 1) : NULL;
+        if (!token) return su_fail(err, SU_ENOMEM, "no memory to tokenize a caption of %zu bytes", length);
+        p->token = token;
         p->capacity = room;
     }
     int n = 0;
@@ -70,6 +76,13 @@ static su_status load(su_ptb *p, const char *text, size_t length, const char *ne
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------- */
+
+static void add(su_ptb *p, const char *text)
+{
+    size_t length = strlen(text);
+    memcpy(p->token + p->token_length, text, length);
+    p->token_length += length;
+}
 
 /* Latin to Armenian, Georgian capitals, the extensions of Latin and Greek, ligatures, full-width forms */
 static bool has_case(const su_ptb *p, int i)
@@ -114,13 +127,15 @@ static bool case_beside(const su_ptb *p, int i, int step, int first, int end)
 }
 
 /* Java's lower case has two rules that look beyond one letter: a sigma that ends a word, and I with a dot. */
-static su_status put_lower(su_ptb *p, int i, int first, int end, su_error *err)
+static void put_lower(su_ptb *p, int i, int first, int end)
 {
     uint32_t c = p->c[i];
-    if (c == 0x3A3 && case_beside(p, i, -1, first, end) && !case_beside(p, i, 1, first, end))
-        return su_utf8_add(&p->token, 0x3C2, err);
-    if (c == 0x130) return su_buffer_add(&p->token, "i\xCC\x87", 3, err);
-    return su_utf8_add(&p->token, su_ptb_lower(c), err);
+    bool final = c == 0x3A3 && case_beside(p, i, -1, first, end) && !case_beside(p, i, 1, first, end);
+    if (c == 0x130)
+        add(p, "i\xCC\x87");
+    else
+        p->token_length +=
+            (size_t)su_utf8_encode(final ? 0x3C2 : su_ptb_lower(c), p->token + p->token_length);
 }
 
 static const char *ascii_quote(uint32_t c)
@@ -157,14 +172,16 @@ static bool is_entity(const uint32_t *c, const char *name)
     return !*name;
 }
 
-/* The token as it is written, into p->token. */
-static su_status spell(su_ptb *p, int i, const su_ptb_token *t, su_error *err)
+/* The token as it is written, behind the space in p->token. */
+static void spell(su_ptb *p, int i, const su_ptb_token *t)
 {
-    su_buffer *out = &p->token;
-    su_buffer_clear(out);
-    if (t->kind == SU_PTB_TEXT) return su_buffer_add(out, t->text, strlen(t->text), err);
-    su_status s = SU_OK;
-    for (int at = i; at < t->stop && !s; at++) {
+    p->token[0] = ' ';
+    p->token_length = 1;
+    if (t->kind == SU_PTB_TEXT) {
+        add(p, t->text);
+        return;
+    }
+    for (int at = i; at < t->stop; at++) {
         uint32_t c = p->c[at];
         if (t->kind == SU_PTB_QUOTED && c == '&') {
             if (is_entity(p->c + at, "apos;")) {
@@ -177,27 +194,28 @@ static su_status spell(su_ptb *p, int i, const su_ptb_token *t, su_error *err)
         const char *quote = t->kind == SU_PTB_QUOTED ? ascii_quote(c) : NULL;
         if (t->kind == SU_PTB_WORD && c == 0xAD) continue;
         if ((t->kind == SU_PTB_SPACED || t->kind == SU_PTB_TAG) && c == ' ')
-            s = su_buffer_add(out, "\xC2\xA0", 2, err);
+            add(p, "\xC2\xA0");
         else if (t->kind == SU_PTB_SPACED && (c == '(' || c == ')'))
-            s = su_buffer_add(out, c == '(' ? "-lrb-" : "-rrb-", 5, err);
+            add(p, c == '(' ? "-lrb-" : "-rrb-");
         else if (quote)
-            s = su_buffer_add(out, quote, strlen(quote), err);
+            add(p, quote);
+        else if (c < 128)
+            p->token[p->token_length++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
         else
-            s = c < 128 ? su_buffer_add(out, &(char){(char)(c >= 'A' && c <= 'Z' ? c + 32 : c)}, 1, err)
-                        : put_lower(p, at, i, t->stop, err);
+            put_lower(p, at, i, t->stop);
     }
-    if (!s && !out->length) s = su_buffer_add(out, "-", 1, err); /* nothing but soft hyphens */
-    return s;
+    if (p->token_length == 1) add(p, "-"); /* nothing but soft hyphens */
 }
 
-static bool is_punctuation(const char *token)
+static bool is_punctuation(const char *token, size_t length)
 {
     /* The list of pycocoevalcap, in lower case: its -LRB- and the like are compared with lower-case tokens
      * there and never met. */
     static const char *const list[] = {"''", "'", "``", "`",  ".",   "?", "!",
                                        ",",  ":", "-",  "--", "...", ";", NULL};
+    if (length > 3 || (*token >= 'a' && *token <= 'z')) return false;
     for (const char *const *w = list; *w; w++)
-        if (!strcmp(token, *w)) return true;
+        if (strlen(*w) == length && !memcmp(token, *w, length)) return true;
     return false;
 }
 
@@ -205,7 +223,7 @@ su_status su_ptb_line(su_ptb *p, const char *text, size_t length, const char *ne
                       su_ptb_mode mode, su_buffer *out, su_error *err)
 {
     su_status s = load(p, text, length, next, next_length, err);
-    bool first = true;
+    size_t space = 1; /* the first token goes without */
     for (int i = 0; i < p->length && !s;) {
         int blank = su_ptb_blank(p->c, i);
         if (blank > i) {
@@ -214,11 +232,10 @@ su_status su_ptb_line(su_ptb *p, const char *text, size_t length, const char *ne
         }
         su_ptb_token t = su_ptb_match(p->c, p->k, i);
         if (t.kind != SU_PTB_NONE) {
-            s = spell(p, i, &t, err);
-            if (!s && !(mode == SU_PTB_CAPTION && is_punctuation(p->token.data))) {
-                if (!first) s = su_buffer_add(out, " ", 1, err);
-                if (!s) s = su_buffer_add(out, p->token.data, p->token.length, err);
-                first = false;
+            spell(p, i, &t);
+            if (!(mode == SU_PTB_CAPTION && is_punctuation(p->token + 1, p->token_length - 1))) {
+                s = su_buffer_add(out, p->token + space, p->token_length - space, err);
+                space = 0;
             }
         }
         i = t.end;

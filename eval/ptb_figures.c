@@ -111,6 +111,7 @@ int su_ptb_phone(const cp *c, int i)
     }
     int at = i;
     while (c[at] == '+' && at < i + 2) at++;
+    if (!digit09(c[at])) return 0;
     for (int country = 0; country <= 4; country++) { /* digits of the country's group, 0: none */
         if (country == 1) continue;
         for (int kind = 0; kind < 2; kind++) {

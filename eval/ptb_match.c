@@ -26,11 +26,13 @@ static bool inside_sentence(const cp *c, int i)
     return c[i] == '.' && (among(c[i + 1], ",;:") || c[i + 1] == 0x3001);
 }
 
+/* Are two tokens each: can not, gon na. */
+static const char cannot[] = "cannot", *const split3[] = {"gonna", "gotta", "lemme", "gimme", "wanna", NULL};
+
 static void match_word(const cp *c, const uint16_t *k, int i, su_ptb_token *t)
 {
-    static const char *const split3[] = {"gonna", "gotta", "lemme", "gimme", "wanna", NULL};
     int end, reach;
-    end = literal(c, i, "cannot");
+    end = literal(c, i, cannot);
     offer(t, end ? end - 3 : 0, end, SU_PTB_WORD, NULL);
     end = one_of(c, i, split3);
     offer(t, end ? end - 2 : 0, end, SU_PTB_WORD, NULL);
@@ -272,14 +274,28 @@ static int dollar(const cp *c, int i)
 
 int su_ptb_blank(const uint32_t *c, int i)
 {
+    if (!space(c[i])) return i;
     int end = i, address = su_ptb_site(c, i);
     while (space(c[end])) end++;
     return address > end ? i : end;
 }
 
+/* The end of a plain word, ASCII letters in front of a space; 0 when there is none at i, or a part of it may be a token.
+ * Most tokens are plain, and no pattern sees farther than they end: each that begins with letters goes on behind them only
+ * with one of ' . : @ & + - / # $ _ and the like. */
+static int plain_word(const cp *c, int i)
+{
+    int end = i;
+    while (alpha(c[end])) end++;
+    if (end == i || c[end] != ' ') return 0;
+    return (end - i == 5 && one_of(c, i, split3)) || (end - i == 6 && literal(c, i, cannot)) ? 0 : end;
+}
+
 su_ptb_token su_ptb_match(const uint32_t *c, const uint16_t *k, int i)
 {
     su_ptb_token t = {i + 1, i + 1, i, SU_PTB_NONE, NULL};
+    int plain = plain_word(c, i);
+    if (plain) return (su_ptb_token){plain, plain, plain, SU_PTB_WORD, NULL};
     if (word_char(k[i], c[i]) || c[i] == '&') match_word(c, k, i, &t);
     if (apostrophe(c, i)) match_apostrophe(c, k, i, &t);
     if (k[i] & SU_PTB_DIGIT || among(c[i], "-+.:,(") || c[i] == 0x66B || c[i] == 0x66C || c[i] == SOFT_HYPHEN)

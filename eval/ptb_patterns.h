@@ -41,7 +41,8 @@ static inline bool alnum(cp c)
 }
 static inline bool among(cp c, const char *set)
 {
-    return c && c < 128 && strchr(set, (int)c);
+    while (*set && c != (unsigned char)*set) set++;
+    return *set != 0;
 }
 static inline bool vowel(cp c)
 {

@@ -19,28 +19,21 @@ uint32_t su_utf8_decode(const char *text, size_t left, size_t *used)
     return c;
 }
 
+int su_utf8_encode(uint32_t c, char s[4])
+{
+    if (c < 0x80) {
+        s[0] = (char)c;
+        return 1;
+    }
+    int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    static const uint8_t lead[] = {0, 0xC0, 0xE0, 0xF0};
+    s[0] = (char)(lead[more] | c >> 6 * more);
+    for (int i = 1; i <= more; i++) s[i] = (char)(0x80 | (c >> 6 * (more - i) & 0x3F));
+    return more + 1;
+}
+
 su_status su_utf8_add(su_buffer *out, uint32_t c, su_error *err)
 {
     char s[4];
-    size_t n;
-    if (c < 0x80) {
-        s[0] = (char)c;
-        n = 1;
-    } else if (c < 0x800) {
-        s[0] = (char)(0xC0 | c >> 6);
-        s[1] = (char)(0x80 | (c & 0x3F));
-        n = 2;
-    } else if (c < 0x10000) {
-        s[0] = (char)(0xE0 | c >> 12);
-        s[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        s[2] = (char)(0x80 | (c & 0x3F));
-        n = 3;
-    } else {
-        s[0] = (char)(0xF0 | c >> 18);
-        s[1] = (char)(0x80 | (c >> 12 & 0x3F));
-        s[2] = (char)(0x80 | (c >> 6 & 0x3F));
-        s[3] = (char)(0x80 | (c & 0x3F));
-        n = 4;
-    }
-    return su_buffer_add(out, s, n, err);
+    return su_buffer_add(out, s, (size_t)su_utf8_encode(c, s), err);
 }
