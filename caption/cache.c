@@ -12,7 +12,6 @@ enum {
     LIST_IMAGE,
     LIST_TOKENS,
     LIST_WANTED,
-    LIST_ZERO,
     LISTS
 };
 
@@ -23,18 +22,18 @@ struct su_cache {
     size_t bytes;
     void *memory;         /* of all that follows */
     void **text, **image; /* [depth]: act [slots*places, 2w], [slots*memory_tokens, 2w] */
-    void *x, *next, *y, *q, *kv, *attended, *wide, *logits, *losses, *loss; /* act [max_rows, ...] */
-    void *narrow;     /* F32 copy of logits where act is not */
+    void *x, *next, *y, *q, *kv, *attended, *wide, *logits; /* act [max_rows, ...] */
+    void *narrow;                                           /* F32 copy of logits where act is not */
     void *staged;     /* act [memory_tokens][2w]: an image's keys and values as they are computed */
     int32_t *by_head; /* their order in the cache: see plan */
     int32_t *lists, *keys;
-    int32_t *host; /* [3 * max_rows] */
+    int32_t *host; /* [2 * max_rows] */
 };
 
 static void plan(su_cache *c, su_arena *a)
 {
     const su_decoder_config *k = &c->decoder->config;
-    size_t act = su_dtype_size(c->device->act), acc = su_dtype_size(c->device->acc), w = (size_t)k->width;
+    size_t act = su_dtype_size(c->device->act), w = (size_t)k->width;
     size_t n = (size_t)c->max_rows, wide = (size_t)k->mlp > 2 * w ? (size_t)k->mlp : 2 * w;
     for (int32_t i = 0; i < k->depth; i++) {
         c->text[i] = su_arena_take(a, (size_t)c->slots * (size_t)c->places * 2 * w, act);
@@ -48,8 +47,6 @@ static void plan(su_cache *c, su_arena *a)
     c->attended = su_arena_take(a, n * w, act);
     c->wide = su_arena_take(a, n * wide, act);
     c->logits = su_arena_take(a, n * (size_t)k->vocabulary, act);
-    c->losses = su_arena_take(a, n, acc);
-    c->loss = su_arena_take(a, 1, acc);
     c->narrow = c->device->act == SU_DTYPE_F32 ? c->logits : su_arena_take(a, n * (size_t)k->vocabulary, 4);
     c->staged = su_arena_take(a, (size_t)c->memory_tokens * 2 * w, act);
     c->by_head = su_arena_take(a, (size_t)c->memory_tokens * 2 * (size_t)k->heads, sizeof(int32_t));
@@ -87,7 +84,7 @@ su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places,
                     .max_keys = max_keys};
     c->text = su_calloc((size_t)decoder->config.depth, sizeof *c->text);
     c->image = su_calloc((size_t)decoder->config.depth, sizeof *c->image);
-    c->host = su_calloc((size_t)max_rows * 3, sizeof *c->host);
+    c->host = su_calloc((size_t)max_rows * 2, sizeof *c->host);
     su_status st = c->text && c->image && c->host ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for a cache");
     su_arena a;
     if (!st) {
@@ -150,7 +147,7 @@ static int32_t *list_of(const su_cache *c, int which)
 static su_status upload(su_cache *c, const su_cache_call *call, su_error *err)
 {
     const su_decoder_config *k = &c->decoder->config;
-    int32_t n = call->rows, *first = c->host, *tokens = first + c->max_rows, *zero = tokens + c->max_rows;
+    int32_t n = call->rows, *first = c->host, *tokens = first + c->max_rows;
     if (n < 1 || n > c->max_rows || call->asked < 0 || call->asked > n)
         return su_fail(err, SU_EINVAL, "%d rows do not fit the planned %d", n, c->max_rows);
     for (int32_t r = 0; r < n; r++) {
@@ -164,21 +161,15 @@ static su_status upload(su_cache *c, const su_cache_call *call, su_error *err)
             return su_fail(err, SU_EINVAL, "row %d lies beyond the cache", r);
         first[r] = call->slot[r] * c->memory_tokens * 2 * k->heads; /* in rows of one head */
         tokens[r] = c->memory_tokens;
-        zero[r] = 0;
     }
     const struct {
         int list;
         const int32_t *from;
         int32_t count;
-    } lists[] = {{LIST_ID, call->ids, n},
-                 {LIST_POSITION, call->position, n},
-                 {LIST_TYPE, call->type, n},
-                 {LIST_PLACE, call->place, n},
-                 {LIST_LENGTH, call->lengths, n},
-                 {LIST_IMAGE, first, n},
-                 {LIST_TOKENS, tokens, n},
-                 {LIST_ZERO, zero, n},
-                 {LIST_WANTED, call->wanted, call->asked}};
+    } lists[] = {{LIST_ID, call->ids, n},         {LIST_POSITION, call->position, n},
+                 {LIST_TYPE, call->type, n},      {LIST_PLACE, call->place, n},
+                 {LIST_LENGTH, call->lengths, n}, {LIST_IMAGE, first, n},
+                 {LIST_TOKENS, tokens, n},        {LIST_WANTED, call->wanted, call->asked}};
     const su_device_ops *ops = c->device->ops;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         ops->upload(c->device, list_of(c, lists[i].list), lists[i].from,
@@ -245,7 +236,7 @@ static void run_block(su_cache *c, int32_t layer, int64_t n)
     close_branch(c, b, 2, n);
 }
 
-su_status su_cache_run(su_cache *c, const su_cache_call *call, float *logits, float *log_sums, su_error *err)
+su_status su_cache_run(su_cache *c, const su_cache_call *call, const su_cache_answer *answer, su_error *err)
 {
     const su_decoder *dec = c->decoder;
     const su_decoder_config *k = &dec->config;
@@ -266,16 +257,11 @@ su_status su_cache_run(su_cache *c, const su_cache_call *call, float *logits, fl
     d->ops->norm(d, c->q, NULL, NULL, NULL, c->y, NULL, su_param_weight(p, dec->head_norm_w),
                  su_param_weight(p, dec->head_norm_b), k->eps, asked, k->width);
     dense(c, c->logits, c->q, dec->word, 0, dec->bias, 0, SU_ACT_NONE, asked, k->vocabulary, k->width);
-    /* The loss of target 0 is log-sum-exp - logit 0. */
-    d->ops->zero(d, c->loss, su_dtype_size(d->acc));
-    d->ops->cross_entropy(d, c->loss, c->losses, NULL, c->logits, list_of(c, LIST_ZERO), 0.0, 0.0, asked,
-                          k->vocabulary);
+    st = d->ops->largest(d, answer->tokens, answer->values, answer->log_sums, c->logits, asked, k->vocabulary,
+                         answer->k, err);
+    if (st || !answer->logits) return st;
     if (c->narrow != c->logits)
         d->ops->convert(d, c->narrow, SU_DTYPE_F32, c->logits, d->act, asked * k->vocabulary);
-    d->ops->download(d, logits, c->narrow, (size_t)(asked * k->vocabulary) * sizeof *logits);
-    if (d->acc != SU_DTYPE_F32) d->ops->convert(d, c->y, SU_DTYPE_F32, c->losses, d->acc, asked);
-    d->ops->download(d, log_sums, d->acc != SU_DTYPE_F32 ? c->y : c->losses,
-                     (size_t)asked * sizeof *log_sums);
-    for (int64_t r = 0; r < asked; r++) log_sums[r] += logits[r * k->vocabulary];
+    d->ops->download(d, answer->logits, c->narrow, (size_t)(asked * k->vocabulary) * sizeof *answer->logits);
     return d->ops->sync(d, err);
 }

@@ -36,7 +36,14 @@ typedef struct {
     int32_t asked;
 } su_cache_call;
 
-/* logits [asked, vocabulary] and log_sums [asked] (log-sum-exp of each), host memory. */
-su_status su_cache_run(su_cache *c, const su_cache_call *call, float *logits, float *log_sums, su_error *err);
+/* What is wanted of every row asked for, host memory: its k largest logits, sorted, ties to the smaller token, with
+ * their tokens, [asked, k] each; the log-sum-exp of all, [asked]; and, unless NULL, all logits, [asked, vocabulary]. */
+typedef struct {
+    int32_t k;
+    int32_t *tokens;
+    float *values, *log_sums, *logits;
+} su_cache_answer;
+
+su_status su_cache_run(su_cache *c, const su_cache_call *call, const su_cache_answer *answer, su_error *err);
 
 #endif

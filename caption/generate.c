@@ -1,5 +1,6 @@
 #include "caption/generate.h"
 #include "caption/cache.h"
+#include <math.h>
 #include <string.h>
 
 /* Places of a slot in the cache:   prefix, [CLS]  |  step 1: beam 0 .. beams-1  |  step 2: ...
@@ -22,7 +23,11 @@ struct su_generator {
     /* of one call */
     int32_t *lists,
         *keys; /* ids, position, type, slot, place, lengths, wanted: [max_rows] each; [max_rows][max_keys] */
-    float *logits, *log_sums;
+    bool all;  /* every logit is needed */
+    int32_t k; /* else: how many of a row's largest */
+    int32_t *tokens;
+    float *values, *logits,
+        *log_sums; /* logits [slots * beams][vocabulary]: -INFINITY between steps, unless all are asked for */
     int32_t *memory; /* of the slots' lists */
     su_generated taken;
 };
@@ -56,10 +61,17 @@ su_status su_generator_new(const su_decoder *decoder, const su_generation *rules
     g->memory = su_calloc(n * own, sizeof *g->memory);
     g->lists = su_calloc((size_t)g->max_rows * CALL_LISTS, sizeof *g->lists);
     g->keys = su_calloc((size_t)g->max_rows * (size_t)g->max_keys, sizeof *g->keys);
+    g->k = su_search_candidates(rules, c->vocabulary);
+    g->all = g->k == c->vocabulary;
+    if (g->all) g->k = 1;
+    g->tokens = su_alloc(n * beams * (size_t)g->k, sizeof *g->tokens);
+    g->values = su_alloc(n * beams * (size_t)g->k, sizeof *g->values);
     g->logits = su_alloc(n * beams * (size_t)c->vocabulary, sizeof *g->logits);
     g->log_sums = su_alloc(n * beams, sizeof *g->log_sums);
-    if (!g->slots || !g->memory || !g->lists || !g->keys || !g->logits || !g->log_sums)
+    if (!g->slots || !g->memory || !g->lists || !g->keys || !g->tokens || !g->values || !g->logits ||
+        !g->log_sums)
         st = su_fail(err, SU_ENOMEM, "no memory to generate %d captions at a time", slots);
+    for (size_t i = 0; i < n * beams * (size_t)c->vocabulary && !st && !g->all; i++) g->logits[i] = -INFINITY;
     for (int32_t i = 0; i < slots && !st; i++) {
         slot *s = &g->slots[i];
         s->ids = g->memory + (size_t)i * own;
@@ -87,6 +99,8 @@ void su_generator_free(su_generator *g)
     su_free(g->memory);
     su_free(g->lists);
     su_free(g->keys);
+    su_free(g->tokens);
+    su_free(g->values);
     su_free(g->logits);
     su_free(g->log_sums);
     su_free(g);
@@ -179,14 +193,40 @@ static void add_beams(su_generator *g, su_cache_call *call, int32_t number)
     s->next_keys = swap;
 }
 
+/* Sorts a row's tokens, and puts their logits in their places. */
+static void spread(float *logits, int32_t *tokens, float *values, int32_t k)
+{
+    for (int32_t i = 0; i < k; i++) {
+        const int32_t token = tokens[i];
+        int32_t at = i;
+        logits[token] = values[i];
+        for (; at > 0 && tokens[at - 1] > token; at--) tokens[at] = tokens[at - 1];
+        tokens[at] = token;
+    }
+}
+
 static void advance_slot(void *context, int64_t task, int worker)
 {
     (void)worker;
     su_generator *g = context;
     slot *s = &g->slots[task];
     if (s->first_asked < 0) return;
-    su_search_advance(s->search, g->logits + (size_t)s->first_asked * (size_t)g->decoder->config.vocabulary,
-                      g->log_sums + s->first_asked);
+    const size_t first = (size_t)s->first_asked, k = (size_t)g->k,
+                 vocabulary = (size_t)g->decoder->config.vocabulary;
+    const int32_t live = s->search->live;
+    su_search_rows rows = {.logits = g->logits + first * vocabulary, .log_sums = g->log_sums + first};
+    int32_t *tokens = g->tokens + first * k;
+    if (g->all) {
+        su_search_advance(s->search, &rows);
+        return;
+    }
+    rows.tokens = tokens;
+    rows.count = g->k;
+    for (size_t b = 0; b < (size_t)live; b++)
+        spread(rows.logits + b * vocabulary, tokens + b * k, g->values + (first + b) * k, g->k);
+    su_search_advance(s->search, &rows);
+    for (size_t b = 0; b < (size_t)live; b++)
+        for (size_t i = 0; i < k; i++) rows.logits[b * vocabulary + (size_t)tokens[b * k + i]] = -INFINITY;
 }
 
 su_status su_generator_step(su_generator *g, su_error *err)
@@ -212,7 +252,12 @@ su_status su_generator_step(su_generator *g, su_error *err)
             add_beams(g, &call, i);
     }
     if (!call.rows) return SU_OK;
-    su_status st = su_cache_run(g->cache, &call, g->logits, g->log_sums, err);
+    const su_cache_answer answer = {.k = g->k,
+                                    .tokens = g->tokens,
+                                    .values = g->values,
+                                    .log_sums = g->log_sums,
+                                    .logits = g->all ? g->logits : NULL};
+    su_status st = su_cache_run(g->cache, &call, &answer, err);
     if (st) return st;
     su_pool_run(g->decoder->device->pool, g->count, advance_slot, g);
     return SU_OK;

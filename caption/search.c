@@ -198,16 +198,16 @@ static int32_t missing_after(const su_search *s, const candidate *c)
 
 /* Sorted by score: the best 2 * beams over all rows; with required phrases also every beam's way into each.
  */
-static int32_t collect(su_search *s, float *logits, const float *log_sums)
+static int32_t collect(su_search *s, const su_search_rows *rows)
 {
     const su_generation *g = s->rules;
     candidate *best = s->candidates;
     int32_t n = 0, room = 2 * g->beams, useful = 0, all = candidate_room(g);
     for (int32_t b = 0; b < s->live; b++) {
         const su_beam *beam = &s->running[b];
-        su_row row = {.x = logits + (size_t)b * (size_t)s->vocabulary,
+        su_row row = {.x = rows->logits + (size_t)b * (size_t)s->vocabulary,
                       .vocabulary = s->vocabulary,
-                      .log_sum = log_sums[b],
+                      .log_sum = rows->log_sums[b],
                       .log_probs = true,
                       .changes = s->changes,
                       .room = su_rules_changes(g)};
@@ -215,7 +215,9 @@ static int32_t collect(su_search *s, float *logits, const float *log_sums)
         /* A score below what is kept already needs no second look. */
         double shift = beam->score - (double)row.log_sum;
         float least = n < room ? -INFINITY : (float)(best[n - 1].score - shift - 1e-4);
-        for (int32_t t = 0; t < s->vocabulary; t++) {
+        const int32_t *tokens = rows->tokens ? rows->tokens + (size_t)b * (size_t)rows->count : NULL;
+        for (int32_t i = 0; i < (tokens ? rows->count : s->vocabulary); i++) {
+            const int32_t t = tokens ? tokens[i] : i;
             if (!(row.x[t] > least)) continue;
             candidate c = {shift + (double)row.x[t], b, t, su_row_raw(&row, t) - row.log_sum};
             offer(best, &n, room, c);
@@ -260,10 +262,10 @@ static void choose_running(su_search *s, const candidate *c, const bool *ends, i
     s->live = live;
 }
 
-static void advance_beams(su_search *s, float *logits, const float *log_sums)
+static void advance_beams(su_search *s, const su_search_rows *rows)
 {
     const su_generation *g = s->rules;
-    int32_t n = collect(s, logits, log_sums), rank = 0, length = s->running[0].length + 1;
+    int32_t n = collect(s, rows), rank = 0, length = s->running[0].length + 1;
     const candidate *c = s->candidates;
     bool ends[SU_BEAMS_MAX * (SU_REQUIRED_MAX + 3)];
     for (int32_t i = 0; i < n; i++) {
@@ -341,25 +343,29 @@ static int32_t draw(su_search *s, const float *x)
     return s->choices[n - 1].token;
 }
 
-static int32_t largest(const float *x, int32_t n)
+/* Of the tokens listed; NULL: of all n. */
+static int32_t largest(const float *x, const int32_t *tokens, int32_t n)
 {
     int32_t best = -1;
-    for (int32_t t = 0; t < n; t++)
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t t = tokens ? tokens[i] : i;
         if (x[t] > (best < 0 ? -INFINITY : x[best])) best = t;
+    }
     return best;
 }
 
-static void advance_one(su_search *s, float *logits, const float *log_sums)
+static void advance_one(su_search *s, const su_search_rows *rows)
 {
     const su_generation *g = s->rules;
     su_beam *beam = &s->running[0];
-    su_row row = {.x = logits,
+    su_row row = {.x = rows->logits,
                   .vocabulary = s->vocabulary,
-                  .log_sum = log_sums[0],
+                  .log_sum = rows->log_sums[0],
                   .changes = s->changes,
                   .room = su_rules_changes(g)};
     su_rules_apply(g, beam, &row);
-    int32_t token = g->sample ? draw(s, row.x) : largest(row.x, s->vocabulary);
+    int32_t token =
+        g->sample ? draw(s, row.x) : largest(row.x, rows->tokens, rows->tokens ? rows->count : s->vocabulary);
     if (token >= 0) {
         float own = su_row_raw(&row, token) - row.log_sum;
         candidate c = {beam->score + (double)own, 0, token, own};
@@ -381,10 +387,21 @@ static void advance_one(su_search *s, float *logits, const float *log_sums)
     s->over = true;
 }
 
-void su_search_advance(su_search *s, float *logits, const float *log_sums)
+void su_search_advance(su_search *s, const su_search_rows *rows)
 {
     if (s->rules->beams == 1)
-        advance_one(s, logits, log_sums);
+        advance_one(s, rows);
     else
-        advance_beams(s, logits, log_sums);
+        advance_beams(s, rows);
+}
+
+/* Where rules only lower logits, what wins afterwards was among the largest before, behind at most those lowered. */
+int32_t su_search_candidates(const su_generation *g, int32_t vocabulary)
+{
+    if (g->sample || g->required.count || g->repetition_penalty < 1.0) return vocabulary;
+    int64_t chosen = g->beams == 1 ? 1 : 2 * g->beams,
+            lowered = (int64_t)g->forbidden.count + (g->min_tokens > 0);
+    if (g->repetition_penalty > 1.0) lowered += g->max_tokens + 1;
+    if (g->no_repeat_ngram > 0) lowered += g->max_tokens + 1;
+    return chosen + lowered < vocabulary / 8 ? (int32_t)(chosen + lowered) : vocabulary;
 }

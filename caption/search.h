@@ -77,9 +77,21 @@ su_status su_search_new(const su_generation *rules, int32_t vocabulary, su_searc
 void su_search_free(su_search *s);
 /* The first step has one row, which has read [CLS]. */
 void su_search_begin(su_search *s, int64_t number);
-/* logits [live, vocabulary] (changed here), log_sums [live]. Afterwards running[0 .. live - 1] continue, each
- * with its last token to be read and its parent's row; or the search is over. */
-void su_search_advance(su_search *s, float *logits, const float *log_sums);
+/* The decoder's answer to the rows of one step. Where tokens is NULL every logit is there; else logits holds those of
+ * `count` tokens a row, which are listed in ascending order, and -INFINITY at the others. */
+typedef struct {
+    float *logits;         /* [live, vocabulary]; rules change them */
+    const int32_t *tokens; /* [live, count] */
+    int32_t count;
+    const float *log_sums; /* [live], of all logits */
+} su_search_rows;
+
+/* How many of a row's largest logits decide: what is chosen from them is chosen from all. The vocabulary's size when
+ * all are needed, as for sampling and required phrases. */
+int32_t su_search_candidates(const su_generation *g, int32_t vocabulary);
+/* Afterwards running[0 .. live - 1] continue, each with its last token to be read and its parent's row; or the search
+ * is over. */
+void su_search_advance(su_search *s, const su_search_rows *rows);
 
 /* What sampling draws from, given a row of logits: the tokens that temperature, top_k and top_p leave, with
  * probabilities that sum to 1 (the likeliest first when top_k or top_p is set). choices [vocabulary]; returns

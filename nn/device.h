@@ -217,6 +217,11 @@ typedef struct {
      * sorted. rows int64 [queries, k], scores float [queries, k], both HOST memory. k <= n. */
     su_status (*top_k)(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x,
                        int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err);
+    /* For every row of x, A* [rows, classes], its k largest numbers, sorted, ties to the smaller class, and its
+     * log-sum-exp. which int32 [rows, k], values float [rows, k], log_sums float [rows], all HOST memory.
+     * 1 <= k <= classes; no NaN. */
+    su_status (*largest)(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
+                         int32_t classes, int32_t k, su_error *err);
 
     void (*close)(su_device *d);
 } su_device_ops;

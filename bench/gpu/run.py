@@ -2,19 +2,23 @@
 """Builds, checks and times Suture on this machine's GPU, against PyTorch in the same run.
 
     python3 bench/gpu/run.py                    base, batch 1,024: everything within eight minutes
-    python3 bench/gpu/run.py --model large --batch 512 --micro 256
+    python3 bench/gpu/run.py --model large --batch 512 --micro 256 --only train,image,text
     python3 bench/gpu/run.py --sanitize         instead of the timing: the checks again under compute-sanitizer
 
 Needs the CUDA toolkit, CMake and a compiler for C and C++; Python for this script alone. Where PyTorch is missing, or a setting of it
 runs out of memory or of time, the table says so. On a machine without a GPU it builds, and says that nothing was run.
 
-1. build   bench/gpu/CMakeLists.txt: the engine, the CUDA device, the tests of its operations, the timed step
-2. check   ctest -L gpu: every operation in bf16 and float32 against the CPU in float64; then two trainings, whose digits must be the same
-3. time    a training step, embedding of images, embedding of texts; each first round is a warm-up, medians count. PyTorch as eager,
-           torch.compile and torch.compile(mode="max-autotune"), as far as the time reaches; the fastest of them is the other side of
-           the ratio.
+1. build   bench/gpu/CMakeLists.txt: the engine, the CUDA device, the tests of its operations, what is timed
+2. check   ctest -L gpu: every operation in bf16 and float32 against the CPU in float64; later two trainings, whose digits must be the same
+3. time    train, image, text   a training step, embedding of images, embedding of texts; host memory to host memory
+           loss                 InfoNCE + L_CU over N pairs, forward and backward
+           search               the ten best of 10 million rows, exactly; some of the queries on the CPU too, whose answers must be the same
+           caption, decode      captions by beam search, none of which ends early: from pixels, from image tokens
+           Each first round is a warm-up, medians count. PyTorch (and for captions transformers' generate()) does the same as eager,
+           torch.compile and torch.compile(mode="max-autotune"), as far as the time reaches; the fastest is the other side of the ratio.
 
-The batch is halved until Suture's step fits the GPU. Peak memory is what nvidia-smi sees at most, less what was used before.
+The batch is halved until Suture's step fits the GPU. Peak memory is what nvidia-smi sees at most, less what was used before. "of peak" is
+the share of the data sheet's bf16 figure; "of limit" that of what PyTorch's copy and 8192^3 product reach in the same run, whichever binds.
 """
 import argparse
 import json
@@ -24,6 +28,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -32,6 +37,7 @@ PEAK = {"H100 PCIe": 756, "H100 NVL": 835, "H200": 989, "H100": 989, "A100": 312
 # width, depth, mlp, tokens, inputs of the patch projection
 TOWERS = {"base": ((768, 12, 3072, 197, 768), (768, 12, 3072, 77, 0)), "large": ((1024, 24, 4096, 257, 588), (768, 12, 3072, 256, 0)),
           "giant": ((1408, 40, 6144, 257, 588), (768, 12, 3072, 128, 0)), "small": ((64, 2, 128, 17, 768), (64, 2, 128, 16, 0))}
+DIM, BEAMS = 512, 3
 
 
 def flops(tower):
@@ -40,9 +46,34 @@ def flops(tower):
     return tokens * depth * (8 * width * width + 4 * width * mlp + 4 * tokens * width) + 2 * tokens * patch * width
 
 
-def work(model, what):
-    image, text = map(flops, TOWERS[model])
-    return {"train": 3 * (image + text), "image": image, "text": text}[what]
+class Row:
+    """One line of the table. ours: arguments of bench_gpu, without the rounds; theirs: what pytorch.py is asked for, by setting; units: samples of a round, or
+    0 where the time is told; work: operations of matrix products; read: bytes that must be read."""
+
+    def __init__(self, what, ours, theirs, units=0, work=0, read=0):
+        self.what, self.ours, self.theirs, self.units, self.work, self.read = what, ours, theirs, units, work, read
+
+    def rate(self, seconds):
+        return f"{self.units / seconds:,.0f}/s" if self.units else f"{1000 * seconds:,.2f} ms"
+
+
+def rows_of(a, batch):
+    image, text = map(flops, TOWERS[a.model])
+    only, rows = a.only.split(","), []
+    for what, work in (("train", 3 * (image + text)), ("image", image), ("text", text)):
+        spec = f"{what}:{a.model}:{batch}"
+        rows.append(Row(what, [a.device, a.model, batch, a.micro or batch], {k: [spec] for k in ("eager", "compile", "max-autotune")},
+                        batch, work * batch))
+    for n in a.loss:
+        both = [f"loss:{n}:high", f"loss:{n}:bf16"]
+        rows.append(Row(f"loss {n}", [a.device, n], {"eager": both, "compile": both if n == min(a.loss) else []}, 0, 12 * n * n * DIM))
+    queries, n = a.search
+    rows.append(Row("search", [a.device, queries, n, a.checked], {"eager": [f"search:{queries}:{n}"]}, 0, 2 * queries * n * DIM,
+                    2 * n * DIM))
+    for what in ("caption", "decode"):
+        rows.append(Row(what, [a.device, a.model, a.captions, BEAMS, a.tokens],
+                        {"eager": [f"{what}:{a.model}:{a.captions}:{BEAMS}:{a.tokens}"]}, a.captions))
+    return [r for r in rows if r.what.split()[0] in only]
 
 
 class Memory(threading.Thread):
@@ -75,8 +106,18 @@ def smi(what):
     return out.stdout.strip() if out.returncode == 0 else ""
 
 
-def timed(command, seconds):
-    """{"rounds": [seconds...], "digits": [...], "plan", "peak_mb"} or {"failed": why}."""
+def parsed(lines):
+    rounds = [line.split()[1:] for line in lines if line.startswith("round")]
+    plan = [int(line.split()[1]) for line in lines if line.startswith("plan")]
+    return {"seconds": [float(x[0]) for x in rounds], "digits": [x[1:] for x in rounds], "plan_mb": plan[0] >> 20 if plan else 0}
+
+
+def median(result):
+    return statistics.median(result["seconds"][1:])
+
+
+def suture(command, seconds):
+    """{"seconds": [of each round], "digits": [...], "plan_mb", "peak_mb"} or {"failed": why}."""
     watch = Memory()
     watch.start()
     try:
@@ -85,11 +126,36 @@ def timed(command, seconds):
         return {"failed": "out of time", "peak_mb": watch.stop()}
     peak = watch.stop()
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
         return {"failed": "out of memory" if done.returncode == 3 else last[:70], "peak_mb": peak}
-    rounds = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("round")]
-    plan = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("plan")]
-    return {"rounds": [float(r[0]) for r in rounds], "digits": [r[1:] for r in rounds], "plan": plan[0], "peak_mb": peak}
+    return {**parsed(done.stdout.splitlines()), "peak_mb": peak}
+
+
+def pytorch(a, setting, specs, seconds):
+    """{spec: the same}. One process does all of them; what it has done when its time is over counts."""
+    results, spec, lines = {}, None, []
+    with tempfile.TemporaryFile("w+") as errors:
+        p = subprocess.Popen([a.python, str(HERE / "pytorch.py"), setting, str(a.rounds), *specs], stdout=subprocess.PIPE, stderr=errors, text=True)
+        timer = threading.Timer(max(1, seconds), p.kill)
+        timer.start()
+        for line in p.stdout:
+            word, _, rest = line.strip().partition(" ")
+            if word == "what":
+                spec, lines = rest, []
+            elif word == "failed":
+                results[spec] = {"failed": rest}
+            elif word == "plan":
+                results[spec] = {**parsed(lines + [line]), "limit": [float(x) for k in lines if k.startswith("limit") for x in k.split()[1:]]}
+                results[spec]["peak_mb"] = results[spec]["plan_mb"]
+            else:
+                lines.append(line)
+        p.wait()
+        timer.cancel()
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or ["no message"])[-1][:70]
+    for spec in specs:
+        results.setdefault(spec, {"failed": "out of time" if p.returncode == -9 else last})
+    return results
 
 
 def step(title, command, **options):
@@ -115,7 +181,7 @@ def sanitize(folder):
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     for what in ("memcheck", "racecheck", "initcheck", "synccheck"):
         step(f"compute-sanitizer {what}: training of the small model", [tool, "--tool", what, "--error-exitcode", 9, folder / "bench_gpu",
-                                                                      "cuda", "small", "train", 10, 4, 2])
+                                                                      "train", "cuda", "small", 10, 4, 2])
         step(f"compute-sanitizer {what}: operations in bf16", [tool, "--tool", what, "--error-exitcode", 9, folder / "test_cuda_ops", "cuda,bf16"])
     print("nothing found")
 
@@ -127,6 +193,12 @@ def main():
     p.add_argument("--batch", type=int, default=1024)
     p.add_argument("--micro", type=int, default=0, help="samples that go through the towers at a time, for Suture alone (the batch)")
     p.add_argument("--rounds", type=int, default=8, help="timed rounds, of which the first is a warm-up (8)")
+    p.add_argument("--only", default="train,image,text,loss,search,caption,decode", help="what is timed, of these (all)")
+    p.add_argument("--loss", type=int, nargs="*", default=[65536, 32768], help="pairs (65536 32768)")
+    p.add_argument("--search", type=int, nargs=2, default=[1000, 10_000_000], metavar=("QUERIES", "ROWS"))
+    p.add_argument("--checked", type=int, default=8, help="queries that the CPU answers as well (8)")
+    p.add_argument("--captions", type=int, default=256, help="at a time (256)")
+    p.add_argument("--tokens", type=int, default=40, help="of a caption (40)")
     p.add_argument("--minutes", type=float, default=8, help="for all of it (8)")
     p.add_argument("--device", default="cuda")
     p.add_argument("--python", default=sys.executable, help="a Python that has PyTorch (this one)")
@@ -146,46 +218,74 @@ def main():
     if a.sanitize or a.dry:
         return
 
-    def ours(what, batch, rounds=a.rounds):
-        return timed([a.build / "bench_gpu", a.device, a.model, what, batch, a.micro or batch, rounds], end - time.monotonic())
+    def left():
+        return end - time.monotonic()
 
-    batch = a.batch
-    trained = ours("train", batch)
-    while trained.get("failed") == "out of memory" and batch > 16:
-        batch //= 2
-        trained = ours("train", batch)
-    if "failed" in trained:
-        sys.exit(f"the training step failed: {trained['failed']}")
-    again = ours("train", batch, min(3, a.rounds))
-    same = again.get("digits") == trained["digits"][:len(again.get("digits", []))]
-    print(f"== repeated: {'the same digits of loss and gradient norm' if same else 'NOT the same digits'} in {len(again.get('digits', []))} steps")
+    def ours(row, rounds=a.rounds):
+        result = suture([a.build / "bench_gpu", row.what.split()[0], *row.ours, rounds], left())
+        print(f"   {row.what:12} Suture        {row.rate(median(result)) if 'seconds' in result else result['failed']}", flush=True)
+        return result
 
-    name = smi("name") or "an emulated device"
+    figures = {"gpu": smi("name") or "an emulated device", "driver": smi("driver_version"), "options": vars(a), "suture": {}, "pytorch": {}}
+
+    def keep():
+        if a.json:
+            a.json.write_text(json.dumps(figures, indent=1, default=str))
+
+    print("== time", flush=True)
+    batch, mine, theirs = a.batch, figures["suture"], figures["pytorch"]
+    rows = rows_of(a, batch)
+    for i in range(len(rows)):
+        mine[rows[i].what] = ours(rows[i])
+        while rows[i].what == "train" and mine["train"].get("failed") == "out of memory" and batch > 16:
+            batch //= 2
+            rows = rows_of(a, batch)
+            mine["train"] = ours(rows[i])
+        keep()
+    if "seconds" in mine.get("train", {}):
+        again = ours(rows[0], min(3, a.rounds)).get("digits", [])
+        figures["repeats"] = bool(again) and again == mine["train"]["digits"][:len(again)]
+        print(f"== repeated: {'the same digits of loss and gradient norm' if figures['repeats'] else 'NOT the same digits'} in {len(again)} steps", flush=True)
+    if subprocess.run([a.python, "-c", "import torch"], capture_output=True).returncode == 0:
+        for setting in ("eager", "compile", "max-autotune"):
+            specs = ["limits"] * (setting == "eager") + [s for row in rows for s in row.theirs.get(setting, [])]
+            if not specs or left() < 10:
+                continue
+            theirs[setting] = pytorch(a, setting, specs, left() - 5)
+            for spec, result in theirs[setting].items():
+                print(f"   {spec:28} {setting:12} " + (f"{1000 * median(result):,.2f} ms" if result.get("seconds") else result.get("failed", "")), flush=True)
+            keep()
+    report(a, figures, rows, batch)
+
+
+def report(a, figures, rows, batch):
+    name = figures["gpu"]
     peak = next((PEAK[k] for k in PEAK if k.lower() in name.lower()), None)
-    print(f"== {name}, driver {smi('driver_version')}; {a.model}, batch {batch}" + (f" in pieces of {a.micro}" if a.micro else ""))
-    figures = {"gpu": name, "model": a.model, "batch": batch, "micro": a.micro or batch, "repeats": same, "rows": {}}
-    print(f"{'':8} {'Suture':>11} {'PyTorch':>11} {'ratio':>6} {'TFLOP/s':>8} {'of peak':>8} {'peak MB':>9} {'PyTorch MB':>11}  its settings")
-    has_torch = subprocess.run([a.python, "-c", "import torch"], capture_output=True).returncode == 0
-    for what in ("train", "image", "text"):
-        mine = trained if what == "train" else ours(what, batch)
-        others = {}
-        for setting in ("eager", "compile", "max-autotune") if has_torch else ():
-            left = end - time.monotonic() - (0 if what == "text" else 20)  # the embeddings' rows need a little
-            others[setting] = timed([a.python, HERE / "pytorch.py", a.model, what, batch, a.rounds, setting],
-                                    min(left, 200 if what == "train" else 45))
-        median = {k: statistics.median(r["rounds"][1:]) for k, r in {"": mine, **others}.items() if "rounds" in r}
-        best = min((k for k in median if k), key=median.get, default=None)
-        if "" not in median:
-            print(f"{what:8} failed: {mine['failed']}")
+    limit = figures["pytorch"].get("eager", {}).get("limits", {}).get("limit")
+    print(f"== {name}, driver {figures['driver']}; {a.model}, batch {batch}" + (f" in pieces of {a.micro}" if a.micro else "")
+          + (f"; PyTorch copies {limit[0] / 1e12:.2f} TB/s and multiplies {limit[1] / 1e12:.0f} TFLOP/s" if limit else ""))
+    print(f"{'':12} {'Suture':>12} {'PyTorch':>12} {'ratio':>6} {'TFLOP/s':>8} {'of peak':>8} {'of limit':>8} {'MB':>8} {'PyTorch MB':>11}  its settings")
+    for row in rows:
+        own = figures["suture"][row.what]
+        others = {setting + (" bf16" if spec.endswith(":bf16") else ""): figures["pytorch"][setting][spec]
+                  for setting in figures["pytorch"] for spec in row.theirs.get(setting, [])}
+        if not own.get("seconds"):
+            print(f"{row.what:12} failed: {own['failed']}")
             continue
-        tflops = work(a.model, what) * batch / median[""] / 1e12
-        states = ", ".join(f"{k} {batch / median[k]:,.0f}/s" if k in median else f"{k}: {r['failed']}" for k, r in others.items())
-        theirs, ratio = (f"{batch / median[best]:,.0f}/s", f"{median[best] / median['']:.2f}") if best else ("-", "-")
-        print(f"{what:8} {batch / median['']:9,.0f}/s {theirs:>11} {ratio:>6} {tflops:8.0f} {f'{100 * tflops / peak:.0f} %' if peak else '-':>8} "
-              f"{mine['peak_mb']:9,} {others[best]['peak_mb'] if best else '-':>11}  {states or 'PyTorch is not here'}", flush=True)
-        figures["rows"][what] = {"suture": mine, "pytorch": others, "tflops": tflops, "peak_tflops": peak}
-    if a.json:
-        a.json.write_text(json.dumps(figures, indent=1))
+        seconds = median(own)
+        times = {k: median(r) for k, r in others.items() if r.get("seconds")}
+        best = min(times, key=times.get, default=None)
+        rate = row.work / seconds
+        bound = max(row.work / limit[1], row.read / limit[0]) if limit else 0
+        notes = [f"{k} {row.rate(times[k])}" if k in times else f"{k}: {r['failed']}" for k, r in others.items()]
+        if row.what == "search":
+            notes.insert(0, "as the CPU's: {} of {:.0f} queries".format(own["digits"][-1][0], float(own["digits"][-1][1])))
+        if row.what.startswith("loss"):
+            notes.insert(0, f"{own['digits'][-1][0]}, PyTorch {others[best]['digits'][-1][0] if best else '-'}")
+        print(f"{row.what:12} {row.rate(seconds):>12} {row.rate(times[best]) if best else '-':>12} {f'{times[best] / seconds:.2f}' if best else '-':>6} "
+              f"{f'{rate / 1e12:.0f}' if row.work else '-':>8} {f'{rate / peak / 1e10:.0f} %' if peak and row.work else '-':>8} "
+              f"{f'{100 * bound / seconds:.0f} %' if bound else '-':>8} {own['peak_mb']:8,} {others[best]['peak_mb'] if best else 0:11,}  "
+              f"{'; '.join(notes) or 'PyTorch is not here'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,16 @@
-/* The timed half of bench/gpu/run.py: one training step of two towers under InfoNCE + L_ATP + L_CU, or the
- * embedding of one kind, on synthetic data in host memory.
+/* One training step of two towers under InfoNCE + L_ATP + L_CU, or the embedding of one kind, on synthetic data
+ * in host memory.
  *
- *     bench_gpu DEVICE MODEL train|image|text BATCH MICRO ROUNDS
+ *     bench_gpu train|image|text DEVICE MODEL BATCH MICRO ROUNDS
  *
- * MODEL: base (ViT-B/16 at 224, BERT-base at 77 tokens), large (ViT-L/14, BERT-base at 256), giant (ViT-g/14,
- * BERT-base at 128), or small, for trying it out. MICRO samples go through the towers at a time, as in
- * align/objective.c: with less than a batch, each runs forward twice. Prints "plan BYTES", then a line a
- * round: seconds, and of a training the loss and the norm of its gradient with all their digits, which are
- * the same in every call. Dropout is off. */
-#include "align/tower.h"
+ * MICRO samples go through the towers at a time, as in align/objective.c: with less than a batch, each runs
+ * forward twice. A round of a training prints the loss and the norm of its gradient with all their digits, which
+ * are the same in every call. Dropout is off. */
+#include "bench/gpu/bench.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { DIM = 512, STREAMS = 2, IMAGE = 0, TEXT = 1, LOGIT = 8 };
 
@@ -35,71 +32,6 @@ typedef struct {
     void *losses; /* acc [1] */
     int32_t batch, micro;
 } job;
-
-static void check(su_status st, const su_error *err)
-{
-    if (!st) return;
-    fprintf(stderr, "bench_gpu: %s\n", err->message);
-    exit(st == SU_EUNSUPPORTED ? 77 : st == SU_ENOMEM ? 3 : 1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static su_tower_config tower(su_tower_kind kind, int32_t width, int32_t depth, int32_t heads, int32_t mlp)
-{
-    return (su_tower_config){.kind = kind,
-                             .width = width,
-                             .depth = depth,
-                             .heads = heads,
-                             .mlp = mlp,
-                             .act = SU_ACT_GELU,
-                             .eps = kind == SU_TOWER_VIT ? 1e-6 : 1e-12,
-                             .image_size = 224,
-                             .patch = 16,
-                             .channels = 3,
-                             .mean = {0.5, 0.5, 0.5},
-                             .std = {0.25, 0.25, 0.25},
-                             .vocabulary = 30522,
-                             .positions = 512,
-                             .types = 2,
-                             .max_tokens = 77};
-}
-
-static void choose(const char *model, su_tower_config *image, su_tower_config *text)
-{
-    *image = tower(SU_TOWER_VIT, 768, 12, 12, 3072);
-    *text = tower(SU_TOWER_BERT, 768, 12, 12, 3072);
-    if (!strcmp(model, "large")) {
-        *image = tower(SU_TOWER_VIT, 1024, 24, 16, 4096);
-        image->patch = 14;
-        text->max_tokens = 256;
-    } else if (!strcmp(model, "giant")) {
-        *image = tower(SU_TOWER_VIT, 1408, 40, 16, 6144);
-        image->patch = 14;
-        text->max_tokens = 128;
-    } else if (!strcmp(model, "small")) {
-        *image = tower(SU_TOWER_VIT, 64, 2, 2, 128);
-        *text = tower(SU_TOWER_BERT, 64, 2, 2, 128);
-        image->image_size = 64;
-        text->max_tokens = 16;
-    } else if (strcmp(model, "base") != 0) {
-        fprintf(stderr, "bench_gpu: no model %s: choose base, large, giant or small\n", model);
-        exit(2);
-    }
-}
-
-static void *take(job *j, size_t bytes)
-{
-    void *memory = NULL;
-    su_error err = {0};
-    check(j->device->ops->alloc(j->device, bytes, &memory, &err), &err);
-    return memory;
-}
 
 static void plan_towers(job *j, su_arena *a, bool train)
 {
@@ -128,7 +60,7 @@ static void prepare(job *j, const char *model, bool train)
 {
     su_error err = {0};
     const size_t acc = su_dtype_size(j->device->acc);
-    choose(model, &j->s[IMAGE].config, &j->s[TEXT].config);
+    choose_towers(model, &j->s[IMAGE].config, &j->s[TEXT].config);
     su_params_init(&j->params, j->device);
     for (int k = 0; k < STREAMS; k++) {
         stream *s = &j->s[k];
@@ -149,15 +81,15 @@ static void prepare(job *j, const char *model, bool train)
     plan_towers(j, &a, train);
     const size_t activations = a.peak;
     bytes += activations;
-    su_arena_init(&a, take(j, activations), activations);
+    su_arena_init(&a, take(j->device, activations), activations);
     plan_towers(j, &a, train);
     for (int k = 0; k < STREAMS; k++) {
-        j->s[k].z = take(j, (size_t)j->batch * DIM * acc);
-        j->s[k].dz = take(j, (size_t)j->batch * DIM * acc);
-        j->s[k].norm = take(j, (size_t)j->batch * acc);
+        j->s[k].z = take(j->device, (size_t)j->batch * DIM * acc);
+        j->s[k].dz = take(j->device, (size_t)j->batch * DIM * acc);
+        j->s[k].norm = take(j->device, (size_t)j->batch * acc);
         bytes += (size_t)j->batch * (2 * DIM + 1) * acc;
     }
-    j->losses = take(j, acc);
+    j->losses = take(j->device, acc);
     fill(j);
     printf("plan %zu\n", bytes);
 }
@@ -246,21 +178,17 @@ static float train_step(job *j, int64_t step, double *norm)
     return loss;
 }
 
-int main(int argc, char **argv)
+int bench_step(int argc, char **argv)
 {
     job j = {0};
     su_error err = {0};
-    if (argc != 7 || atoi(argv[4]) < 2 || atoi(argv[5]) < 1) {
-        fprintf(stderr,
-                "usage: bench_gpu DEVICE base|large|giant|small train|image|text BATCH MICRO ROUNDS\n");
-        return 2;
-    }
-    const char *what = argv[3];
-    const bool train = !strcmp(what, "train");
+    if (argc != 7 || atoi(argv[4]) < 2 || atoi(argv[5]) < 1)
+        return usage("train|image|text DEVICE MODEL BATCH MICRO ROUNDS");
+    const bool train = !strcmp(argv[1], "train");
     j.batch = atoi(argv[4]);
     j.micro = atoi(argv[5]) < j.batch ? atoi(argv[5]) : j.batch;
-    check(su_device_open(argv[1], 0, &j.device, &err), &err);
-    prepare(&j, argv[2], train);
+    check(su_device_open(argv[2], 0, &j.device, &err), &err);
+    prepare(&j, argv[3], train);
     for (int r = 1; r <= atoi(argv[6]); r++) {
         double norm = 0, start = now();
         float loss = 0;
@@ -268,10 +196,9 @@ int main(int argc, char **argv)
             loss = train_step(&j, r, &norm);
         else
             for (int32_t first = 0; first < j.batch; first += j.micro)
-                forward(&j, strcmp(what, "image") ? TEXT : IMAGE, first, false);
+                forward(&j, strcmp(argv[1], "image") ? TEXT : IMAGE, first, false);
         check(j.device->ops->sync(j.device, &err), &err);
-        printf("round %.6f %.9g %.17g\n", now() - start, (double)loss, norm);
-        fflush(stdout);
+        told(now() - start, loss, norm);
     }
     return 0; /* the process ends, and all with it */
 }

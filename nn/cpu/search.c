@@ -1,6 +1,7 @@
 /* Exact search: see search.inc. */
 #include "nn/cpu/internal.h"
 #include "base/memory.h"
+#include "nn/cpu/math.h"
 #include <assert.h>
 #include <stdlib.h>
 

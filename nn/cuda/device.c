@@ -248,6 +248,7 @@ static void fill_table(su_device_ops *t)
         .sum_squares = su_cuda_sum_squares,
         .adamw = su_cuda_adamw,
         .top_k = su_cuda_top_k,
+        .largest = su_cuda_largest,
         .close = cuda_close,
     };
 }

@@ -34,6 +34,12 @@ DEVICE uint64_t key_of(float score, int64_t row)
     return (uint64_t)order << 32 | (0xffffffffu - (uint32_t)row);
 }
 
+DEVICE float score_of(uint64_t key)
+{
+    const uint32_t order = (uint32_t)(key >> 32);
+    return bits_float(order >> 31 ? order & 0x7fffffffu : ~order);
+}
+
 /* keys [GATHERED], largest first: a bitonic network. */
 DEVICE void sort_keys(uint64_t *keys)
 {
@@ -239,4 +245,87 @@ su_status su_cuda_top_k(su_device *d, int64_t *rows, float *scores, const void *
     su_free(host_exact);
     su_free(hits);
     return status;
+}
+
+/* --- the largest numbers of a row: a thread knows the best of its own; whose was taken looks for its next --- */
+
+/* A block has a row. which, values [rows][k], log_sums [rows]. */
+template <class T, int V>
+__global__ void __launch_bounds__(THREADS)
+    largest_of_row(int32_t *which, float *values, float *log_sums, const T *x, int classes, int k)
+{
+    SHARED(uint64_t, best, THREADS / WARP);
+    SHARED(float, room, ROOM);
+    const int64_t r = blockIdx.x;
+    const T *row = x + r * classes;
+    float v[V], sum = 0;
+    auto below = [&](uint64_t limit) {
+        uint64_t most = 0;
+        for (int i = (int)threadIdx.x * V; i < classes; i += THREADS * V) {
+            load(v, row + i);
+            UNROLL for (int e = 0; e < V; e++)
+            {
+                const uint64_t key = key_of(v[e], i + e);
+                if (key < limit && key > most) most = key;
+            }
+        }
+        return most;
+    };
+    uint64_t own = below(~(uint64_t)0);
+    for (int n = 0; n < k; n++) {
+        uint64_t most = own;
+        UNROLL for (int step = WARP / 2; step > 0; step /= 2)
+        {
+            const uint64_t other = __shfl_xor_sync(ALL_LANES, most, step);
+            if (other > most) most = other;
+        }
+        __syncthreads(); /* the last round's have been read */
+        if (lane_id() == 0) best[warp_id()] = most;
+        __syncthreads();
+        for (int w = 0; w < THREADS / WARP; w++)
+            if (best[w] > most) most = best[w];
+        if (n == 0) { /* the row's largest is known now */
+            const float largest = score_of(most);
+            for (int i = (int)threadIdx.x * V; i < classes; i += THREADS * V) {
+                load(v, row + i);
+                UNROLL for (int e = 0; e < V; e++) sum += expf(v[e] - largest);
+            }
+            sum = block_sum(sum, room);
+            if (threadIdx.x == 0) log_sums[r] = (float)((double)largest + log((double)sum));
+        }
+        if (threadIdx.x == 0) {
+            which[r * k + n] = (int32_t)(0xffffffffu - (uint32_t)most);
+            values[r * k + n] = score_of(most);
+        }
+        if (own == most) own = below(most);
+    }
+}
+
+su_status su_cuda_largest(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
+                          int32_t classes, int32_t k, su_error *err)
+{
+    su_cuda *c = su_cuda_of(d);
+    if (k < 1 || k > classes) return su_fail(err, SU_EINVAL, "cannot take the %d largest of %d numbers", (int)k, (int)classes);
+    if (rows <= 0) return SU_OK;
+    const size_t numbers = su_cuda_room(rows * k, sizeof(float)), sums = su_cuda_room(rows, sizeof(float));
+    char *m = (char *)su_cuda_scratch(c, 2 * numbers + sums);
+    if (!m) return su_cuda_take(c, err, "the largest of rows", rows);
+    int32_t *own_which = (int32_t *)(void *)m;
+    float *own_values = (float *)(void *)(m + numbers), *own_sums = (float *)(void *)(m + 2 * numbers);
+    by_type(c, [&](auto zero) {
+        using T = decltype(zero);
+        auto go = [&](auto kernel) {
+            launch(c, "largest", rows, THREADS, 0, kernel)(own_which, own_values, own_sums, (const T *)x, (int)classes, (int)k);
+        };
+        if (su_cuda_packs(classes, sizeof(T), x, NULL, NULL))
+            go(largest_of_row<T, PACK<T>>);
+        else if (classes % 2 == 0 && ((uintptr_t)x & 7) == 0)
+            go(largest_of_row<T, 2>);
+        else
+            go(largest_of_row<T, 1>);
+    });
+    d->ops->download(d, which, own_which, (size_t)(rows * k) * sizeof *which);
+    d->ops->download(d, values, own_values, (size_t)(rows * k) * sizeof *values);
+    d->ops->download(d, log_sums, own_sums, (size_t)rows * sizeof *log_sums);
+    return d->ops->sync(d, err);
 }

@@ -34,7 +34,8 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     su_error err = {0};
     double squares = 0;
     int64_t best[2];
-    float scores[2];
+    int32_t which[ROWS];
+    float scores[2], values[ROWS], log_sums[ROWS];
     d->ops->linear(d, m[1], m[2], m[0], m[3], m[3], SU_ACT_GELU, ROWS, WIDTH, WIDTH);
     d->ops->act_backward(d, m[2], m[1], m[2], SU_ACT_GELU, NUMBERS);
     d->ops->linear_backward(d, m[4], false, m[5], m[6], m[2], m[0], m[3], ROWS, WIDTH, WIDTH);
@@ -52,6 +53,7 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     d->ops->sum_squares(d, &squares, m[5], NUMBERS);
     d->ops->adamw(d, m[5], m[15], m[16], m[15], &adamw, NUMBERS);
     note(o, d->ops->top_k(d, best, scores, m[14], m[14], 2, ROWS, WIDTH, 1, &err), &err);
+    note(o, d->ops->largest(d, which, values, log_sums, m[0], ROWS, WIDTH, 1, &err), &err);
 }
 
 static outcome attempt(const char *fail, const char *type)

@@ -634,6 +634,32 @@ static void the_best_k_are_those_of_the_cpu(void **state)
     check_free_all();
 }
 
+static void the_largest_of_a_row_are_those_of_the_cpu(void **state)
+{
+    enum { ROWS = 5, MOST = 30522, K = 9 };
+    static const int32_t classes[] = {9, 1000, 1002, 1001, MOST};
+    (void)state;
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        int32_t which[2][ROWS * K];
+        float values[2][ROWS * K], log_sums[2][ROWS];
+        const array x = {"x", ACT, check_normal(3, ROWS * classes[i], 4), ROWS * classes[i], IN};
+        su_device *devices[] = {tested, cpu};
+        for (int k = 0; k < 2; k++) {
+            su_device *d = devices[k];
+            su_error err = {0};
+            void *rows = send(d, &x);
+            if (d->ops->largest(d, which[k], values[k], log_sums[k], rows, ROWS, classes[i], K, &err))
+                fail_msg("%s", err.message);
+            d->ops->release(d, rows);
+        }
+        assert_memory_equal(which[0], which[1], sizeof which[0]);
+        assert_memory_equal(values[0], values[1], sizeof values[0]);
+        for (int r = 0; r < ROWS; r++)
+            assert_true(fabsf(log_sums[0][r] - log_sums[1][r]) <= 2e-6F * fabsf(log_sums[1][r]));
+        check_free_all();
+    }
+}
+
 static void conversion(void **state)
 {
     enum { N = 4104 };
@@ -691,6 +717,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(cross_entropy),
         cmocka_unit_test(optimiser),
         cmocka_unit_test(the_best_k_are_those_of_the_cpu),
+        cmocka_unit_test(the_largest_of_a_row_are_those_of_the_cpu),
         cmocka_unit_test(conversion),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,6 +176,49 @@ static void nan_scores_come_last_and_infinities_in_their_place(void **state)
         }
 }
 
+/* Few different numbers, so that ties abound; in two rows larger ones at both ends. */
+static void the_largest_of_a_row_come_sorted_with_ties_to_the_smaller_class(void **state)
+{
+    static const struct {
+        int64_t rows;
+        int32_t classes, k;
+    } shapes[] = {{1, 1, 1}, {3, 7, 7}, {5, 1000, 6}, {4, 4098, 40}, {2, 300, 300}};
+    (void)state;
+    for (size_t t = 0; t < 2; t++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            su_device *d = check_device(types[t], 2);
+            const int64_t rows = shapes[s].rows;
+            const int32_t classes = shapes[s].classes, k = shapes[s].k;
+            const double one = 1;
+            double *x = integers(7, rows * classes);
+            x[0] = 5, x[rows * classes - 1] = -INFINITY, x[(rows - 1) * classes] = 9;
+            int32_t *which = check_alloc(rows * k, sizeof *which);
+            float *values = check_alloc(rows * k, sizeof *values),
+                  *log_sums = check_alloc(rows, sizeof *log_sums);
+            void *dx = check_upload(d, x, rows * classes);
+            su_error err = {0};
+            if (d->ops->largest(d, which, values, log_sums, dx, rows, classes, k, &err))
+                fail_msg("%s", err.message);
+            for (int64_t r = 0; r < rows; r++) {
+                double sum = 0;
+                hit *want = all_hits(&one, x + r * classes, classes, 1);
+                for (int32_t i = 0; i < classes; i++) sum += exp(x[r * classes + i]);
+                assert_true(fabs((double)log_sums[r] - log(sum)) <= 1e-6 * fmax(1, fabs(log(sum))));
+                for (int32_t i = 0; i < k; i++) {
+                    assert_int_equal(which[r * k + i], want[i].row);
+                    assert_true(values[r * k + i] == (float)want[i].score);
+                }
+            }
+            assert_int_equal(d->ops->largest(d, which, values, log_sums, dx, rows, classes, 0, &err),
+                             SU_EINVAL);
+            assert_int_equal(
+                d->ops->largest(d, which, values, log_sums, dx, rows, classes, classes + 1, &err), SU_EINVAL);
+            check_take(d, dx, 0);
+            check_free_all();
+            su_device_close(d);
+        }
+}
+
 static void a_k_that_cannot_be_is_refused(void **state)
 {
     su_device *d = check_device(SU_DTYPE_F32, 1);
@@ -220,6 +263,7 @@ int main(void)
         cmocka_unit_test(near_ties_are_ordered_by_their_exact_scores),
         cmocka_unit_test(a_query_gets_the_same_answer_alone_and_among_others_on_any_number_of_threads),
         cmocka_unit_test(nan_scores_come_last_and_infinities_in_their_place),
+        cmocka_unit_test(the_largest_of_a_row_come_sorted_with_ties_to_the_smaller_class),
         cmocka_unit_test(a_k_that_cannot_be_is_refused),
         cmocka_unit_test(every_allocation_may_fail),
     };
