@@ -3,6 +3,8 @@
  * is shared between warps, so the result does not depend on their order. */
 #include "nn/cuda/attention.h"
 #include "nn/cuda/library.h"
+#include <stdlib.h>
+#include <string.h>
 
 enum { WARPS = 4, MOST_DIM = 256, EACH = MOST_DIM / WARP /* columns of a lane */ };
 
@@ -180,7 +182,14 @@ __global__ void __launch_bounds__(WARPS *WARP)
     }
 }
 
-/* --- the table's operations: the library, tensor cores, or the plain way --- */
+/* --- the table's operations: short sequences, the library, tensor cores, or the plain way --- */
+
+/* SUTURE_ATTENTION: own (all but cuDNN), cudnn or tensor (neither the kernels for short sequences, nor cuDNN). */
+static bool tries(const char *way)
+{
+    const char *choice = getenv("SUTURE_ATTENTION");
+    return !choice || strcmp(choice, way) == 0;
+}
 
 static bool takes(su_cuda *c, const su_attention *a)
 {
@@ -214,7 +223,7 @@ void su_cuda_attention(su_device *d, const su_attention *a, void *o, void *lse, 
 {
     su_cuda *c = su_cuda_of(d);
     if (!takes(c, a)) return;
-    if (c->library && c->library->attention && c->library->attention(c, a, o, lse, q, k, v)) return;
+    if (tries("cudnn") && c->library && c->library->attention && c->library->attention(c, a, o, lse, q, k, v)) return;
     const attention_shape s = shape_of(c, a, (((uintptr_t)o | (uintptr_t)q | (uintptr_t)k | (uintptr_t)v) & 15) == 0);
     if (d->act == SU_DTYPE_BF16 && su_cuda_attention_tensor(c, s, (bf16 *)o, (float *)lse, (const bf16 *)q, (const bf16 *)k,
                                                             (const bf16 *)v))
@@ -232,10 +241,17 @@ void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, v
 {
     su_cuda *c = su_cuda_of(d);
     if (!takes(c, a)) return;
-    if (c->library && c->library->attention_backward && c->library->attention_backward(c, a, dq, dk, dv, d_o, o, lse, q, k, v)) return;
     const uintptr_t addresses = (uintptr_t)dq | (uintptr_t)dk | (uintptr_t)dv | (uintptr_t)d_o | (uintptr_t)o | (uintptr_t)q |
                                 (uintptr_t)k | (uintptr_t)v;
     const attention_shape s = shape_of(c, a, (addresses & 15) == 0);
+    const bool half = d->act == SU_DTYPE_BF16;
+    if (half && tries("own") &&
+        su_cuda_attention_short_backward(c, s, (bf16 *)dq, (bf16 *)dk, (bf16 *)dv, (const bf16 *)d_o, (const bf16 *)o,
+                                         (const float *)lse, (const bf16 *)q, (const bf16 *)k, (const bf16 *)v))
+        return;
+    if (tries("cudnn") && c->library && c->library->attention_backward &&
+        c->library->attention_backward(c, a, dq, dk, dv, d_o, o, lse, q, k, v))
+        return;
     float *deltas = (float *)su_cuda_scratch(c, (size_t)a->batch * a->heads * a->tq * sizeof(float));
     if (!deltas) return;
     by_type(c, [&](auto zero) {
@@ -243,7 +259,7 @@ void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, v
         launch(c, "attention_backward", blocks_of(a, a->tq), WARPS * WARP, 0, attention_deltas<T>)(s, deltas, (const T *)d_o,
                                                                                                    (const T *)o);
     });
-    if (d->act == SU_DTYPE_BF16 &&
+    if (half &&
         su_cuda_attention_tensor_backward(c, s, (bf16 *)dq, (bf16 *)dk, (bf16 *)dv, (const bf16 *)d_o, deltas,
                                           (const float *)lse, (const bf16 *)q, (const bf16 *)k, (const bf16 *)v))
         return;

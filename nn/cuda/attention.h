@@ -1,5 +1,5 @@
-/* What the two ways of computing attention share: attention.cu, any shape and type, and attention_tensor.cu,
- * bf16 with tensor cores. */
+/* What the ways of computing attention share: attention.cu, any shape and type, attention_tensor.cu, bf16 with
+ * tensor cores, and attention_short.cu, the same for sequences whose heads fit into shared memory. */
 #ifndef SU_NN_CUDA_ATTENTION_H
 #define SU_NN_CUDA_ATTENTION_H
 
@@ -38,5 +38,9 @@ bool su_cuda_attention_tensor(su_cuda *c, const attention_shape &a, bf16 *o, flo
 bool su_cuda_attention_tensor_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv,
                                        const bf16 *d_o, const float *deltas, const float *lse, const bf16 *q,
                                        const bf16 *k, const bf16 *v);
+
+/* attention_short.cu; the same. */
+bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o,
+                                      const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v);
 
 #endif

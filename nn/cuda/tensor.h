@@ -53,6 +53,40 @@ DEVICE void multiply_add(float (&d)[4], const words4 &a, uint32_t b0, uint32_t b
 #endif
 }
 
+/* --- copies from global to shared memory that go on while the thread does [cp.async]; wait for one's own, then a
+ * barrier for those of others --- */
+
+/* 16 bytes, aligned; zeros, and nothing is read, unless `real`. */
+DEVICE void copy_pack(bf16 *to, const bf16 *from, bool real)
+{
+#ifdef __CUDACC__
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from),
+                 "r"(real ? 16 : 0)
+                 : "memory");
+#else
+    emulate_copy(to, from, real);
+#endif
+}
+
+DEVICE void copy_wait()
+{
+#ifdef __CUDACC__
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#else
+    emulate_copy_wait();
+#endif
+}
+
+/* The 128 bytes at an address will be read soon: brings them into the L2 cache. */
+DEVICE void prefetch(const void *at)
+{
+#ifdef __CUDACC__
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+#else
+    (void)at;
+#endif
+}
+
 /* --- pieces of tiles [rows][stride] in shared memory; the tile's rows are 16 bytes apart modulo 128, so that
  * eight of them meet eight different banks --- */
 
@@ -61,6 +95,13 @@ DEVICE words4 piece_a(const bf16 *tile, int stride, int row, int column)
 {
     const int l = lane_id();
     return load_matrices<false>(tile + (row + l % 16) * stride + column + l / 16 * 8);
+}
+
+/* The same from a tile that is stored turned: A[m][k] = tile[row + k][column + m]. */
+DEVICE words4 piece_a_turned(const bf16 *tile, int stride, int row, int column)
+{
+    const int l = lane_id();
+    return load_matrices<true>(tile + (row + l / 16 * 8 + l % 8) * stride + column + l / 8 % 2 * 8);
 }
 
 /* Two B [16][8], side by side: B[k][n] = tile[row + n][column + k]; words 0 and 1 are the first's, 2 and 3 the

@@ -19,6 +19,11 @@ namespace
 enum { STACK = 256 << 10, MOST_THREADS = 1024, ARENA = 228 << 10, FENCE = 32, STATIC_MOST = 48 << 10 };
 enum state { READY, AT_WARP, AT_BLOCK, ENDED };
 
+struct copy {
+    void *to;
+    const void *from; /* NULL: zeros */
+};
+
 struct fiber {
 #if defined(__x86_64__)
     void *stack_pointer;
@@ -31,6 +36,8 @@ struct fiber {
     size_t shared;      /* bytes of static shared memory asked for so far */
     unsigned exchanges; /* so far: its parity chooses the buffer */
     int operation;      /* at a warp operation: which */
+    copy *copies;       /* to shared memory, not yet waited for: [copy_count] of copy_room */
+    int copy_count, copy_room;
 };
 
 struct warp_buffer {
@@ -95,6 +102,7 @@ void live()
 {
     for (;;) {
         m.invoke(m.kernel, m.args);
+        if (m.fibers[m.now].copy_count) stop("a copy to shared memory that nobody waits for");
         m.fibers[m.now].where = ENDED;
         to_scheduler();
     }
@@ -239,6 +247,32 @@ const emulate_words *emulate_exchange(const emulate_words &own, uint32_t mask, i
     f->where = AT_WARP;
     to_scheduler();
     return b->words[parity];
+}
+
+void emulate_copy(void *to, const void *from, bool real)
+{
+    fiber *f = &m.fibers[m.now];
+    const unsigned char *at = (const unsigned char *)to;
+    if (at < m.arena || at + 16 > m.arena + ARENA || (uintptr_t)at % 16 || (uintptr_t)from % 16)
+        stop("a copy to what is not shared memory, or not aligned");
+    if (f->copy_count == f->copy_room) {
+        f->copy_room = f->copy_room ? 2 * f->copy_room : 64;
+        f->copies = (copy *)realloc(f->copies, (size_t)f->copy_room * sizeof *f->copies);
+        if (!f->copies) stop("no memory");
+    }
+    f->copies[f->copy_count++] = copy{to, real ? from : nullptr};
+}
+
+void emulate_copy_wait(void)
+{
+    fiber *f = &m.fibers[m.now];
+    for (int i = 0; i < f->copy_count; i++) {
+        if (f->copies[i].from)
+            memcpy(f->copies[i].to, f->copies[i].from, 16);
+        else
+            memset(f->copies[i].to, 0, 16);
+    }
+    f->copy_count = 0;
 }
 
 static float half_of(uint32_t word, int which)

@@ -8,6 +8,7 @@
  *     ended: else it names the kernel and stops the program;
  *   - shared memory is filled with NaN before each block, and has a fence behind every array;
  *   - vector loads and stores are aligned;
+ *   - what is copied to shared memory in the background arrives when the thread waits for it;
  *   - SUTURE_EMULATE_ORDER=reverse runs the threads of a block, and the blocks of a grid, from the last to
  *     the first: a kernel whose result changes lacks a barrier.
  *
@@ -126,5 +127,8 @@ static inline uint16_t emulate_bf16(float x)
 /* Tensor cores: see tensor.h, which has the layouts. */
 void emulate_load_matrices(uint32_t *words, const void *row, bool turned);
 void emulate_multiply_add(float *d, const uint32_t *a, uint32_t b0, uint32_t b1);
+/* 16 bytes to shared memory (zeros unless real), which arrive no sooner than at the thread's wait. */
+void emulate_copy(void *to, const void *from, bool real);
+void emulate_copy_wait(void);
 
 #endif

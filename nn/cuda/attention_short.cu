@@ -1,0 +1,318 @@
+/* Attention in bf16 with tensor cores for sequences so short that a head fits into shared memory: a block has a
+ * head, and the scores never leave the block.
+ *
+ * Rows lie in tiles [16 ceil(T/16)][DIM + 8], with zeros behind the length and the head's width. Beside them, in the
+ * backward pass,
+ *
+ *     ds [keys][queries + 8]      the transpose of the formulas' ds (attention.cu), as bf16
+ *
+ * Backward, a warp owns TILES x 16 keys and walks over the queries, 16 at a time: it forms the transposes of p and
+ * ds, adds to its rows of dk and dv in registers, and leaves ds behind. After one barrier it owns TILES x 16 queries,
+ * whose dq = scale ds k. Five products in all, nothing is added by two warps, and nothing of size T x T goes to
+ * memory.
+ *
+ * A block may have several heads, one after the other; then the tiles that dq does not read are filled with the next
+ * head's rows while dq is formed. */
+#include "nn/cuda/attention.h"
+#include "nn/cuda/tensor.h"
+
+enum { PAD = 8, PIECE = 16 /* rows and columns of a product's piece */, MOST_WARPS = 8 };
+
+static constexpr float LOG2_E = 1.44269504088896340736f;
+
+static constexpr int whole_pieces(int rows)
+{
+    return (rows + PIECE - 1) / PIECE * PIECE;
+}
+
+DEVICE int pieces(int rows)
+{
+    return (rows + PIECE - 1) / PIECE * PIECE;
+}
+
+DEVICE float power_of_2(float x)
+{
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return exp2f(x);
+#endif
+}
+
+/* Starts filling tile [pieces(count)][DIM + PAD] with the rows of x; zeros from row `length` on. */
+template <int DIM> DEVICE void fetch(bf16 *tile, const bf16 *x, int64_t stride, int length, int count, int dim)
+{
+    constexpr int ACROSS = DIM / 8;
+    for (int e = (int)threadIdx.x; e < pieces(count) * ACROSS; e += (int)blockDim.x) {
+        const int r = e / ACROSS, column = e % ACROSS * 8;
+        const bool real = r < length && column < dim;
+        copy_pack(tile + r * (DIM + PAD) + column, real ? x + r * stride + column : x, real);
+    }
+}
+
+template <int DIM> DEVICE void prefetch_rows(const bf16 *x, int64_t stride, int count)
+{
+    for (int r = (int)threadIdx.x; r < count; r += (int)blockDim.x) prefetch(x + r * stride);
+}
+
+/* Lane t of four has word w[i] of row piece i, columns 2t and 2t + 1; receives the eight columns of piece t. */
+DEVICE uint4 gathered(const uint32_t (&w)[4])
+{
+    const bool odd = lane_id() & 1, high = lane_id() & 2;
+    uint32_t keep[2], got[2];
+    UNROLL for (int i = 0; i < 2; i++)
+    {
+        keep[i] = odd ? w[2 * i + 1] : w[2 * i];
+        got[i] = __shfl_xor_sync(ALL_LANES, odd ? w[2 * i] : w[2 * i + 1], 1);
+    }
+    /* Pieces t % 2 and 2 + t % 2, of the lanes of the pair in order. */
+    const uint32_t low0 = odd ? got[0] : keep[0], low1 = odd ? keep[0] : got[0];
+    const uint32_t high0 = odd ? got[1] : keep[1], high1 = odd ? keep[1] : got[1];
+    const uint32_t x0 = __shfl_xor_sync(ALL_LANES, high ? low0 : high0, 2);
+    const uint32_t x1 = __shfl_xor_sync(ALL_LANES, high ? low1 : high1, 2);
+    uint4 v;
+    v.x = high ? x0 : low0, v.y = high ? x1 : low1;
+    v.z = high ? high0 : x0, v.w = high ? high1 : x1;
+    return v;
+}
+
+/* Sixteen rows, D pieces d times `upper` (rows 0 to 7) or `lower`, to rows first .. of x, which has `count`. */
+template <int DIM>
+DEVICE void store_piece(bf16 *x, int64_t stride, int first, int count, int dim, const float (&d)[DIM / 8][4], float upper,
+                        float lower)
+{
+    const int g = lane_id() / 4, t = lane_id() % 4;
+    UNROLL for (int half = 0; half < 2; half++)
+    {
+        const int r = first + g + 8 * half;
+        const float factor = half ? lower : upper;
+        UNROLL for (int n = 0; n < DIM / 8; n += 4)
+        {
+            uint32_t w[4];
+            UNROLL for (int i = 0; i < 4; i++)
+            {
+                w[i] = pack_bf16(d[n + i][2 * half] * factor, d[n + i][2 * half + 1] * factor);
+            }
+            const uint4 v = gathered(w);
+            if (r < count && (n + t) * 8 < dim) *reinterpret_cast<uint4 *>(x + r * stride + (n + t) * 8) = v;
+        }
+    }
+}
+
+/* Bit n says whether element `first` + n is kept. */
+DEVICE uint32_t kept_bits(const dropping &drop, uint64_t first)
+{
+    uint64_t bits = 0;
+    UNROLL_BY(3)
+    for (int k = 0; k < 9; k++) {
+        const philox_words words = philox(drop.key, first / 4 + k);
+        UNROLL for (int i = 0; i < 4; i++) bits |= (uint64_t)(words.w[i] >= drop.below) << (4 * k + i);
+    }
+    return (uint32_t)(bits >> (first % 4));
+}
+
+template <int DIM, int TILES, bool DROP>
+__global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
+    attention_short_backward(attention_shape a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o, const bf16 *o,
+                             const float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
+{
+    constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE;
+    const int keys = pieces(a.tk), queries = pieces(a.tq), across = queries + PAD;
+    DYNAMIC_SHARED(bf16, ks);
+    bf16 *vs = ks + keys * STRIDE, *qs = vs + keys * STRIDE, *gs = qs + queries * STRIDE, *dss = gs + queries * STRIDE;
+    float *shifts = reinterpret_cast<float *>(dss + keys * across), *deltas = shifts + queries;
+    uint32_t *kept = reinterpret_cast<uint32_t *>(deltas + queries); /* [ceil(keys/32)][queries] */
+
+    const int g = lane_id() / 4, t = lane_id() % 4, own = warp_id() * OWN, back = a.tk - a.tq;
+    const float scale = a.scale * LOG2_E;
+    const int heads = a.batch * a.heads;
+    auto q_at = [&](int head) { return (int64_t)(head / a.heads) * a.tq * a.q_stride + head % a.heads * a.dim; };
+    auto kv_at = [&](int head) { return (int64_t)(head / a.heads) * a.tk * a.kv_stride + head % a.heads * a.dim; };
+    auto o_at = [&](int head) { return (int64_t)(head / a.heads) * a.tq * a.o_stride + head % a.heads * a.dim; };
+    auto length_of = [&](int head) { return a.lengths ? a.lengths[head / a.heads] : a.tk; };
+    auto fetch_others = [&](int head) {
+        fetch<DIM>(vs, v + kv_at(head), a.kv_stride, length_of(head), a.tk, a.dim);
+        fetch<DIM>(qs, q + q_at(head), a.q_stride, a.tq, a.tq, a.dim);
+        fetch<DIM>(gs, d_o + o_at(head), a.o_stride, a.tq, a.tq, a.dim);
+    };
+
+    int head = (int)blockIdx.x;
+    fetch_others(head);
+    for (;;) {
+        const int b = head / a.heads, length = length_of(head);
+        fetch<DIM>(ks, k + kv_at(head), a.kv_stride, length, a.tk, a.dim);
+        copy_wait();
+        __syncthreads();
+
+        /* Of every query the log-sum-exp (infinite where p is 0), D and, of 32 keys a word, what dropout keeps. */
+        for (int e = (int)threadIdx.x; e < queries * 4; e += (int)blockDim.x) {
+            const int i = e / 4;
+            float sum = 0;
+            UNROLL for (int n = 0; n < DIM; n += 32)
+            {
+                const int column = n + e % 4 * 8;
+                if (i < a.tq && column < a.dim) {
+                    float x[8], y[8];
+                    load<8>(x, o + o_at(head) + i * a.o_stride + column);
+                    load<8>(y, gs + i * STRIDE + column);
+                    UNROLL for (int c = 0; c < 8; c++) sum += x[c] * y[c];
+                }
+            }
+            sum += __shfl_xor_sync(ALL_LANES, sum, 1);
+            sum += __shfl_xor_sync(ALL_LANES, sum, 2);
+            if (e % 4 == 0) {
+                const bool sees = i < a.tq && visible_keys(a, b, i) > 0;
+                shifts[i] = sees ? lse[(int64_t)head * a.tq + i] * LOG2_E : INFINITY;
+                deltas[i] = sees ? sum : 0.0f;
+            }
+        }
+        if constexpr (DROP) {
+            for (int e = (int)threadIdx.x; e < (length + 31) / 32 * queries; e += (int)blockDim.x)
+                kept[e] = kept_bits(a.drop, ((uint64_t)head * a.tq + e % queries) * a.tk + e / queries * 32);
+        }
+        words4 values[TILES][DIM / 16];
+        UNROLL for (int m = 0; m < TILES; m++)
+        {
+            UNROLL for (int d = 0; d < DIM; d += 16) values[m][d / 16] = piece_a(vs, STRIDE, own + m * PIECE, d);
+        }
+        __syncthreads();
+
+        float out_k[TILES][DIM / 8][4] = {}, out_v[TILES][DIM / 8][4] = {};
+        /* Queries before this one see none of the warp's keys; dq asks for steps of 32. */
+        const int from = a.causal && own > back ? (own - back) / 32 * 32 : 0;
+        for (int i0 = own < length ? from : queries; i0 < queries; i0 += PIECE) {
+            float s[TILES][2][4] = {}, dp[TILES][2][4] = {};
+            UNROLL for (int d = 0; d < DIM; d += 16)
+            {
+                const words4 y = piece_b(qs, STRIDE, i0, d), w = piece_b(gs, STRIDE, i0, d);
+                UNROLL for (int m = 0; m < TILES; m++)
+                {
+                    const words4 x = piece_a(ks, STRIDE, own + m * PIECE, d), &z = values[m][d / 16];
+                    multiply_add(s[m][0], x, y.w[0], y.w[1]);
+                    multiply_add(s[m][1], x, y.w[2], y.w[3]);
+                    multiply_add(dp[m][0], z, w.w[0], w.w[1]);
+                    multiply_add(dp[m][1], z, w.w[2], w.w[3]);
+                }
+            }
+            /* Whether all of these keys are seen by all of these queries. */
+            const bool edge = own + OWN > length || (a.causal && own + OWN - 1 > i0 + back);
+            UNROLL for (int n = 0; n < 2; n++)
+            {
+                const int column = i0 + n * 8 + 2 * t;
+                float shift[2], delta[2];
+                load<2>(shift, shifts + column);
+                load<2>(delta, deltas + column);
+                uint32_t bits[2] = {};
+                if constexpr (DROP) {
+                    const uint32_t *word = kept + own / 32 * queries + column;
+                    UNROLL for (int e = 0; e < 2; e++) bits[e] = word[e] >> (own % 32 + g);
+                }
+                UNROLL for (int m = 0; m < TILES; m++)
+                {
+                    UNROLL for (int e = 0; e < 4; e++) s[m][n][e] = s[m][n][e] * scale - shift[e % 2];
+                    if (edge) {
+                        UNROLL for (int e = 0; e < 4; e++)
+                        {
+                            const int j = own + m * PIECE + e / 2 * 8 + g;
+                            if (j >= length || (a.causal && j > column + e % 2 + back)) s[m][n][e] = -INFINITY;
+                        }
+                    }
+                    UNROLL for (int e = 0; e < 4; e++)
+                    {
+                        const float p = power_of_2(s[m][n][e]);
+                        float keep = 1.0f;
+                        if constexpr (DROP) keep = bits[e % 2] >> (m * PIECE + e / 2 * 8) & 1 ? a.drop.scale : 0.0f;
+                        s[m][n][e] = DROP ? p * keep : p;
+                        dp[m][n][e] = p * ((DROP ? dp[m][n][e] * keep : dp[m][n][e]) - delta[e % 2]);
+                    }
+                }
+            }
+            words4 p[TILES], ds[TILES];
+            UNROLL for (int m = 0; m < TILES; m++)
+            {
+                p[m] = piece_of(s[m][0], s[m][1]);
+                ds[m] = piece_of(dp[m][0], dp[m][1]);
+                if (own + m * PIECE < keys) {
+                    uint32_t *to =
+                        reinterpret_cast<uint32_t *>(dss + (own + m * PIECE + g) * across + i0 + 2 * t);
+                    to[0] = ds[m].w[0], to[4] = ds[m].w[2];
+                    to += 4 * across;
+                    to[0] = ds[m].w[1], to[4] = ds[m].w[3];
+                }
+            }
+            UNROLL for (int d = 0; d < DIM; d += 16)
+            {
+                const words4 y = piece_b_turned(gs, STRIDE, i0, d), w = piece_b_turned(qs, STRIDE, i0, d);
+                UNROLL for (int m = 0; m < TILES; m++)
+                {
+                    multiply_add(out_v[m][d / 8], p[m], y.w[0], y.w[1]);
+                    multiply_add(out_v[m][d / 8 + 1], p[m], y.w[2], y.w[3]);
+                    multiply_add(out_k[m][d / 8], ds[m], w.w[0], w.w[1]);
+                    multiply_add(out_k[m][d / 8 + 1], ds[m], w.w[2], w.w[3]);
+                }
+            }
+        }
+        UNROLL for (int m = 0; m < TILES; m++)
+        {
+            const int row = own + m * PIECE;
+            store_piece<DIM>(dv + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_v[m], 1.0f, 1.0f);
+            store_piece<DIM>(dk + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_k[m], a.scale, a.scale);
+        }
+        __syncthreads(); /* ds is whole; keys are read on */
+
+        const int next = head + (int)gridDim.x;
+        if (next < heads) {
+            fetch_others(next);
+            prefetch_rows<DIM>(k + kv_at(next), a.kv_stride, a.tk);
+            prefetch_rows<DIM>(o + o_at(next), a.o_stride, a.tq);
+        }
+        for (int i0 = own; i0 < queries; i0 += (int)blockDim.x / WARP * OWN) {
+            const int last = i0 + OWN < a.tq ? i0 + OWN - 1 : a.tq - 1, limit = visible_keys(a, b, last);
+            float out[TILES][DIM / 8][4] = {};
+            for (int j0 = 0; j0 < limit; j0 += PIECE) {
+                words4 x[TILES];
+                UNROLL for (int m = 0; m < TILES; m++) x[m] = piece_a_turned(dss, across, j0, i0 + m * PIECE);
+                UNROLL for (int d = 0; d < DIM; d += 16)
+                {
+                    const words4 y = piece_b_turned(ks, STRIDE, j0, d);
+                    UNROLL for (int m = 0; m < TILES; m++)
+                    {
+                        multiply_add(out[m][d / 8], x[m], y.w[0], y.w[1]);
+                        multiply_add(out[m][d / 8 + 1], x[m], y.w[2], y.w[3]);
+                    }
+                }
+            }
+            UNROLL for (int m = 0; m < TILES; m++)
+            {
+                store_piece<DIM>(dq + q_at(head), a.q_stride, i0 + m * PIECE, a.tq, a.dim, out[m], a.scale, a.scale);
+            }
+        }
+        if (next >= heads) return;
+        head = next;
+        __syncthreads(); /* keys have been read */
+    }
+}
+
+bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o,
+                                      const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
+{
+    constexpr int DIM = 64;
+    if (!a.packs || a.dim > DIM) return false;
+    const int keys = whole_pieces(a.tk), queries = whole_pieces(a.tq), tiles = keys > MOST_WARPS * PIECE ? 2 : 1;
+    const int warps = su_cuda_parts(keys, tiles * PIECE);
+    size_t shared = (size_t)(2 * (keys + queries) * (DIM + PAD) + keys * (queries + PAD)) * sizeof(bf16);
+    shared += (size_t)(2 + (a.drop.below ? (keys + 31) / 32 : 0)) * queries * sizeof(float);
+    if (warps > MOST_WARPS || shared > c->properties.shared) return false;
+    const int64_t heads = (int64_t)a.batch * a.heads, processors = c->properties.processors;
+    const int64_t blocks = tiles == 1 || heads < processors ? heads : processors;
+    auto run = [&](auto kernel) {
+        launch(c, "attention_backward", blocks, warps * WARP, shared, kernel)(a, dq, dk, dv, d_o, o, lse, q, k, v);
+    };
+    if (tiles == 1)
+        a.drop.below ? run(attention_short_backward<DIM, 1, true>) : run(attention_short_backward<DIM, 1, false>);
+    else
+        a.drop.below ? run(attention_short_backward<DIM, 2, true>) : run(attention_short_backward<DIM, 2, false>);
+    return true;
+}
