@@ -261,10 +261,10 @@ static void head_backward(su_decoder *d, int64_t first, int64_t n, void *dx)
     ops->norm_backward(d->device, d->d_head, false, su_param_grad(p, d->head_norm_w),
                        su_param_grad(p, d->head_norm_b), d->d_head, d->head_act, d->head_mean, d->head_rstd,
                        su_param_weight(p, d->head_norm_w), n, w);
-    ops->act_backward(d->device, d->d_head, d->d_head, d->head_pre, d->config.act, n * w);
-    ops->linear_backward(d->device, d->head_act, false, su_param_grad(p, d->dense_w),
-                         su_param_grad(p, d->dense_b), d->d_head, d->head, su_param_weight(p, d->dense_w), n,
-                         w, w);
+    ops->act_backward(d->device, d->d_head, su_param_grad(p, d->dense_b), d->d_head, d->head_pre,
+                      d->config.act, n, w);
+    ops->linear_backward(d->device, d->head_act, false, su_param_grad(p, d->dense_w), NULL, d->d_head,
+                         d->head, su_param_weight(p, d->dense_w), n, w, w);
     ops->scatter(d->device, dx, d->head_act, list_of(d, LIST_ROW) + first, n, w);
 }
 

@@ -312,11 +312,10 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
         d->ops->linear_backward(d, d_memory, true, GRAD(ckv_w), GRAD(ckv_b), dkv, memory, WEIGHT(ckv_w),
                                 memory_rows, 2 * w, c->memory_width);
     } else {
-        int64_t n = rows * c->mlp;
         d->ops->linear_backward(d, scratch->wide, false, GRAD(mlp_w), GRAD(mlp_b), dy, s->hidden,
                                 WEIGHT(mlp_w), rows, w, c->mlp);
-        d->ops->act_backward(d, scratch->wide, scratch->wide, s->pre, c->act, n);
-        d->ops->linear_backward(d, d_in, add, GRAD(in_w), GRAD(in_b), scratch->wide, in, WEIGHT(in_w), rows,
+        d->ops->act_backward(d, scratch->wide, GRAD(in_b), scratch->wide, s->pre, c->act, rows, c->mlp);
+        d->ops->linear_backward(d, d_in, add, GRAD(in_w), NULL, scratch->wide, in, WEIGHT(in_w), rows,
                                 c->mlp, w);
     }
 #undef WEIGHT

@@ -119,9 +119,10 @@ typedef struct {
      * are acc. dy is the gradient at the pre-activation (act_backward first when f is not SU_ACT_NONE). */
     void (*linear_backward)(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy,
                             const void *x, const void *w, int64_t rows, int32_t out, int32_t in);
-    /* In place allowed. */
-    void (*act_backward)(su_device *d, void *dpre, const void *dy, const void *pre, su_activation f,
-                         int64_t n);
+    /* dpre = dy f'(pre), all [rows, width]; in place allowed. db: acc [width] += column sums of dpre, the
+     * gradient of the bias in front of f, formed on the way; NULL: not wanted. */
+    void (*act_backward)(su_device *d, void *dpre, void *db, const void *dy, const void *pre, su_activation f,
+                         int64_t rows, int32_t width);
 
     /* --- attention -------------------------------------------------------------------------------------- */
     /* o [B,tq,H,dim]; lse C [B,H,tq]: the log-sum-exp of each row, kept for backward. */

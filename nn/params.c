@@ -204,34 +204,53 @@ static double grid_position(const su_param *q, int64_t j)
     return k / quarter % 2 ? cos(angle) : sin(angle);
 }
 
+/* Start values of one parameter, INIT_PART at a time. */
+enum { INIT_PART = 1 << 14 };
+
+typedef struct {
+    const su_param *param;
+    su_rng_key key;
+    double *values;
+} initialising;
+
+static double start_value(const initialising *n, int64_t j)
+{
+    const su_param *q = n->param;
+    switch (q->init) {
+    case SU_INIT_ZERO:
+        return 0.0;
+    case SU_INIT_ONE:
+        return 1.0;
+    case SU_INIT_CONSTANT:
+        return q->scale;
+    case SU_INIT_NORMAL:
+        return q->scale * cut_normal(n->key, (uint64_t)j);
+    case SU_INIT_GRID:
+        return grid_position(q, j);
+    }
+    return 0.0;
+}
+
+static void initialise_part(void *context, int64_t part, int worker)
+{
+    (void)worker;
+    const initialising *n = context;
+    const int64_t from = part * INIT_PART, left = n->param->count - from;
+    const int64_t to = from + (left < INIT_PART ? left : INIT_PART);
+    for (int64_t j = from; j < to; j++) n->values[j] = start_value(n, j);
+}
+
 su_status su_params_randomise(su_params *p, uint64_t seed, su_error *err)
 {
     for (int64_t i = 0; i < p->count; i++) {
         const su_param *q = &p->items[i];
-        double *values = su_alloc((size_t)q->count, sizeof *values);
-        if (!values) return su_fail(err, SU_ENOMEM, "no memory to initialise parameter %s", q->name);
-        su_rng_key key = {.seed = seed, .step = UINT32_MAX, .layer = su_rng_name(q->name)};
-        for (int64_t j = 0; j < q->count; j++) {
-            switch (q->init) {
-            case SU_INIT_ZERO:
-                values[j] = 0.0;
-                break;
-            case SU_INIT_ONE:
-                values[j] = 1.0;
-                break;
-            case SU_INIT_CONSTANT:
-                values[j] = q->scale;
-                break;
-            case SU_INIT_NORMAL:
-                values[j] = q->scale * cut_normal(key, (uint64_t)j);
-                break;
-            case SU_INIT_GRID:
-                values[j] = grid_position(q, j);
-                break;
-            }
-        }
-        su_status st = su_params_set(p, i, values, err);
-        su_free(values);
+        initialising n = {.param = q};
+        n.key = (su_rng_key){.seed = seed, .step = UINT32_MAX, .layer = su_rng_name(q->name)};
+        n.values = su_alloc((size_t)q->count, sizeof *n.values);
+        if (!n.values) return su_fail(err, SU_ENOMEM, "no memory to initialise parameter %s", q->name);
+        su_pool_run(p->device->pool, (q->count + INIT_PART - 1) / INIT_PART, initialise_part, &n);
+        su_status st = su_params_set(p, i, n.values, err);
+        su_free(n.values);
         if (st) return st;
     }
     su_params_refresh(p);

@@ -2,24 +2,32 @@
 #include "nn/cuda/activation.h"
 #include "nn/cuda/launch.h"
 
-enum { THREADS = 256 };
+enum { THREADS = 256, EACH = 2 /* packs of a thread, forward */ };
 
 /* y = f(x + bias), in place allowed; kept, when given, receives x + bias. Bias belongs to column i % width. */
 template <class T, int V>
 __global__ void activate(T *y, T *kept, const T *x, const T *bias, int f, int64_t packs, int width)
 {
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= packs) return;
-    float v[V];
-    load(v, x + i * V);
-    if (bias) {
-        float b[V];
-        load(b, bias + i * V % width);
-        UNROLL for (int k = 0; k < V; k++) v[k] = rounded<T>(v[k] + b[k]);
+    const int64_t first = (int64_t)blockIdx.x * blockDim.x * EACH + threadIdx.x;
+    float v[EACH][V];
+    UNROLL for (int e = 0; e < EACH; e++)
+    {
+        const int64_t i = first + e * (int)blockDim.x;
+        if (i < packs) load(v[e], x + i * V);
     }
-    if (kept) store(kept + i * V, v);
-    UNROLL for (int k = 0; k < V; k++) v[k] = activated<T>(v[k], f);
-    store(y + i * V, v);
+    UNROLL for (int e = 0; e < EACH; e++)
+    {
+        const int64_t i = first + e * (int)blockDim.x;
+        if (i >= packs) break;
+        if (bias) {
+            float b[V];
+            load(b, bias + i * V % width);
+            UNROLL for (int k = 0; k < V; k++) v[e][k] = rounded<T>(v[e][k] + b[k]);
+        }
+        if (kept) store(kept + i * V, v[e]);
+        UNROLL for (int k = 0; k < V; k++) v[e][k] = activated<T>(v[e][k], f);
+        store(y + i * V, v[e]);
+    }
 }
 
 void su_cuda_activate(su_cuda *c, void *y, void *kept, const void *pre, const void *bias, su_activation f,
@@ -30,7 +38,7 @@ void su_cuda_activate(su_cuda *c, void *y, void *kept, const void *pre, const vo
         const bool packs = su_cuda_packs(width, sizeof(T), y, kept, pre) && su_cuda_packs(width, sizeof(T), bias, NULL, NULL);
         auto go = [&](auto kernel, int v) {
             const int64_t n = rows * width / v;
-            launch(c, "activation", su_cuda_parts(n, THREADS), THREADS, 0, kernel)((T *)y, (T *)kept, (const T *)pre,
+            launch(c, "activation", su_cuda_parts(n, THREADS * EACH), THREADS, 0, kernel)((T *)y, (T *)kept, (const T *)pre,
                                                                                    (const T *)bias, f, n, width);
         };
         if (packs)
@@ -51,11 +59,18 @@ template <class T, int V> __global__ void slopes(T *dpre, const T *dy, const T *
     store(dpre + i * V, g);
 }
 
-void su_cuda_act_backward(su_device *d, void *dpre, const void *dy, const void *pre, su_activation f, int64_t n)
+void su_cuda_act_backward(su_device *d, void *dpre, void *db, const void *dy, const void *pre, su_activation f, int64_t rows,
+                          int32_t width)
 {
     su_cuda *c = su_cuda_of(d);
+    const int64_t n = rows * width;
     if (f == SU_ACT_NONE) {
         d->ops->copy(d, dpre, dy, (size_t)n * su_dtype_size(d->act));
+        if (db) su_cuda_column_sums(c, (float *)db, dpre, rows, width);
+        return;
+    }
+    if (db) {
+        su_cuda_slopes_and_sums(c, dpre, (float *)db, dy, pre, f, rows, width);
         return;
     }
     by_type(c, [&](auto zero) {

@@ -54,8 +54,9 @@ void su_cuda_dnn_close(su_cuda *c)
 
 su_status su_cuda_dnn_open(su_cuda *c, su_error *err)
 {
-    const char *choice = getenv("SUTURE_ATTENTION");
-    if (!choice || strcmp(choice, "cudnn") != 0) return SU_OK;
+    const char *choice = getenv("SUTURE_ATTENTION"); /* "cudnn": it must be there; "own": not asked for */
+    const bool must = choice && !strcmp(choice, "cudnn");
+    if (choice && !must && *choice) return SU_OK;
     state *s = c->attentions = su_calloc(1, sizeof *s);
     if (!s) return su_fail(err, SU_ENOMEM, "no memory for cuDNN's state");
     su_status status = su_dnn_load(&s->dnn, err);
@@ -71,8 +72,9 @@ su_status su_cuda_dnn_open(su_cuda *c, su_error *err)
     }
     if (!status && s->dnn.set_stream(s->handle, c->stream) != CUDNN_STATUS_SUCCESS)
         status = su_fail(err, SU_EIO, "cuda:%d: cuDNN does not take the stream", c->number);
-    if (status) su_cuda_dnn_close(c);
-    return status;
+    if (!status) return SU_OK;
+    su_cuda_dnn_close(c);
+    return must ? status : SU_OK; /* our own kernels do without */
 }
 
 /* The lists of lengths that a plan reads where the caller has none. */

@@ -17,6 +17,7 @@
 
 #ifdef __CUDACC__
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define DYNAMIC_SHARED(type, name)                                                                           \
     extern __shared__ __align__(16) unsigned char su_dynamic_shared[];                                       \
@@ -27,6 +28,7 @@
 #else
 #include "nn/cuda/emulate/emulate.h"
 #define DEVICE static inline
+#define DEVICE_MEMBER inline
 #define UNROLL
 #define UNROLL_BY(n)
 #endif

@@ -1,8 +1,9 @@
 /* Linear layers: products, with what stands before and behind them.
  *
  * The bias is added by the product. An activation is a pass of its own over the pre-activation, because the
- * library fuses only the tanh form of GELU and the models want the exact one. A bias gradient comes from the
- * weight gradient's product where the library forms it there, else from a pass of its own. */
+ * library fuses only the tanh form of GELU and the models want the exact one. A bias gradient behind an activation
+ * is formed by the activation's pass (act_backward), another by a pass of its own: cuBLASLt's epilogue for it is
+ * a pass too, at two thirds of the speed (bench/LOG.md). */
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
 #include "nn/cuda/library.h"
@@ -22,13 +23,6 @@ void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void 
     if (f != SU_ACT_NONE || (pre && pre != y)) su_cuda_activate(c, y, NULL, p.c, NULL, f, rows, out);
 }
 
-/* sums[i] += parts[i] */
-__global__ void add_floats(float *sums, const float *parts, int n)
-{
-    const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (i < n) sums[i] += parts[i];
-}
-
 void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy, const void *x,
                              const void *w, int64_t rows, int32_t out, int32_t in)
 {
@@ -44,9 +38,7 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
         p.alpha = 1;
         su_cuda_multiply(c, &p);
     }
-    bool summed = false;
     if (dw) {
-        float *sums = db && c->library ? (float *)su_cuda_scratch(c, (size_t)out * sizeof(float)) : NULL;
         su_cuda_product p = {};
         p.a = dy, p.b = x, p.c = dw;
         p.ta = true;
@@ -55,10 +47,7 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
         p.in = d->act, p.out = d->acc;
         p.add = true;
         p.alpha = 1;
-        p.sums = sums, p.summed = sums ? &summed : NULL;
         su_cuda_multiply(c, &p);
-        if (summed)
-            launch(c, "bias gradient", su_cuda_parts(out, 256), 256, 0, add_floats)((float *)db, sums, out);
     }
-    if (db && !summed) su_cuda_column_sums(c, (float *)db, dy, rows, out);
+    if (db) su_cuda_column_sums(c, (float *)db, dy, rows, out);
 }

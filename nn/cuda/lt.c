@@ -4,12 +4,11 @@
  * the same bytes: its first operand is our B, its second our A, its m is our n.
  *
  *   bias        an addend of each of its rows (our columns): CUBLASLT_EPILOGUE_BIAS
- *   sums        over k, of each column of its second operand (each row of our op(A)):
- * CUBLASLT_EPILOGUE_BGRADB
  *
- * Sums are formed in float: no TF32 for float32, and no partial sums in bf16 where the library splits k. What
- * it takes first for a shape is kept with the shape, so the same program on the same GPU repeats its bits;
- * where it has nothing (odd alignments), the shape is left to our own kernel. */
+ * Sums are formed in float: no TF32 for float32, and no partial sums in bf16 where the library splits k. Its
+ * first choice for a shape is kept with the shape; where it has nothing (odd alignments), the shape is left to
+ * our own kernel. For large products its next choices are timed, once a shape, and the fastest is taken of those
+ * that give the first one's bits: so the same program on the same GPU repeats its bits, whatever a clock said. */
 #include "nn/cuda/lt.h"
 #include <cublasLt.h>
 #include <stdio.h>
@@ -20,16 +19,24 @@ enum {
     PLANS_MOST = 4096,    /* beyond, all are forgotten: a decoder's shapes change with every step */
     PLANS_LEAST = 64,
     ALIGN_MOST = 256,
+    CHOICES = 8, /* algorithms that are timed */
+    TIMED_ROUNDS = 3,
 };
+#ifdef SUTURE_EMULATE_LT
+static const double TIMED_WORK = 2e4;
+#else
+static const double TIMED_WORK =
+    2e10; /* multiplications from which on a product is timed: some 50 us on an H100 */
+#endif
 
 /* All that a plan depends on; no padding, compared as bytes. */
 typedef struct {
     int64_t m, n, k, lda, ldb, ldc;
     int32_t in, out;
-    int32_t ta, tb, add, bias, sums, unused;
-    int32_t align[4]; /* of a, b, c, and bias or sums */
+    int32_t ta, tb, add, bias;
+    int32_t align[4]; /* of a, b, c, and bias */
 } plan_key;
-_Static_assert(sizeof(plan_key) == 6 * 8 + 12 * 4, "a key has no padding");
+_Static_assert(sizeof(plan_key) == 6 * 8 + 10 * 4, "a key has no padding");
 
 typedef struct {
     plan_key key;
@@ -72,21 +79,19 @@ static int32_t alignment(const void *at)
 
 static plan_key key_of(const su_cuda_product *p)
 {
-    return (plan_key){
-        .m = p->m,
-        .n = p->n,
-        .k = p->k,
-        .lda = p->lda,
-        .ldb = p->ldb,
-        .ldc = p->ldc,
-        .in = p->in,
-        .out = p->out,
-        .ta = p->ta,
-        .tb = p->tb,
-        .add = p->add,
-        .bias = p->bias != NULL,
-        .sums = p->sums != NULL,
-        .align = {alignment(p->a), alignment(p->b), alignment(p->c), alignment(p->bias ? p->bias : p->sums)}};
+    return (plan_key){.m = p->m,
+                      .n = p->n,
+                      .k = p->k,
+                      .lda = p->lda,
+                      .ldb = p->ldb,
+                      .ldc = p->ldc,
+                      .in = p->in,
+                      .out = p->out,
+                      .ta = p->ta,
+                      .tb = p->tb,
+                      .add = p->add,
+                      .bias = p->bias != NULL,
+                      .align = {alignment(p->a), alignment(p->b), alignment(p->c), alignment(p->bias)}};
 }
 
 /* Where the plan of this key is, or would be. */
@@ -140,29 +145,26 @@ static cublasStatus_t set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t
     return cublasLtMatmulDescSetAttribute(d, what, value, size);
 }
 
-static cublasStatus_t set_extra(const plan *n, const su_cuda_product *p)
+static cublasStatus_t set_bias(const plan *n, const su_cuda_product *p)
 {
-    const void *extra = p->bias ? p->bias : p->sums;
-    if (!extra) return CUBLAS_STATUS_SUCCESS;
-    return set(n->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &extra, sizeof extra);
+    if (!p->bias) return CUBLAS_STATUS_SUCCESS;
+    return set(n->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias);
 }
 
 static cublasStatus_t describe(plan *n, const su_cuda_product *p)
 {
     const cublasOperation_t turned = CUBLAS_OP_T, plain = CUBLAS_OP_N;
     const cudaDataType_t in = type_of(p->in), out = type_of(p->out);
-    const cublasLtEpilogue_t epilogue = p->bias   ? CUBLASLT_EPILOGUE_BIAS
-                                        : p->sums ? CUBLASLT_EPILOGUE_BGRADB
-                                                  : CUBLASLT_EPILOGUE_DEFAULT;
+    const cublasLtEpilogue_t epilogue = p->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     const uint64_t m = (uint64_t)p->m, k = (uint64_t)p->k, width = (uint64_t)p->n;
     cublasStatus_t st = cublasLtMatmulDescCreate(&n->product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (!st) st = set(n->product, CUBLASLT_MATMUL_DESC_TRANSA, p->tb ? &turned : &plain, sizeof plain);
     if (!st) st = set(n->product, CUBLASLT_MATMUL_DESC_TRANSB, p->ta ? &turned : &plain, sizeof plain);
     if (!st) st = set(n->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-    if (!st && (p->bias || p->sums)) {
-        const int32_t type = (int32_t)(p->bias ? in : CUDA_R_32F);
+    if (!st && p->bias) {
+        const int32_t type = (int32_t)in;
         st = set(n->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type);
-        if (!st) st = set_extra(n, p);
+        if (!st) st = set_bias(n, p);
     }
     if (!st) st = cublasLtMatrixLayoutCreate(&n->first, in, p->tb ? k : width, p->tb ? width : k, p->ldb);
     if (!st) st = cublasLtMatrixLayoutCreate(&n->second, in, p->ta ? m : k, p->ta ? k : m, p->lda);
@@ -170,25 +172,71 @@ static cublasStatus_t describe(plan *n, const su_cuda_product *p)
     return st;
 }
 
-/* The library's first choice. NOT_SUPPORTED: it has none. */
-static cublasStatus_t choose(const state *s, plan *n)
+/* The library's choices, best first. NOT_SUPPORTED: it has none. */
+static cublasStatus_t ask(const state *s, const plan *n, cublasLtMatmulHeuristicResult_t *found, int wanted,
+                          int *count)
 {
     static const cublasLtMatmulPreferenceAttributes_t which[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     cublasStatus_t st = CUBLAS_STATUS_SUCCESS;
+    *count = 0;
     for (int i = 0; i < 4 && !st; i++) {
         const uint32_t bytes = (uint32_t)n->key.align[i < 3 ? i : 2];
         st = cublasLtMatmulPreferenceSetAttribute(s->preference, which[i], &bytes, sizeof bytes);
     }
-    cublasLtMatmulHeuristicResult_t found = {0};
-    int count = 0;
     if (!st)
         st = cublasLtMatmulAlgoGetHeuristic(s->handle, n->product, n->first, n->second, n->result, n->result,
-                                            s->preference, 1, &found, &count);
-    if (!st && (count < 1 || found.state != CUBLAS_STATUS_SUCCESS)) st = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!st) n->algorithm = found.algo;
+                                            s->preference, wanted, found, count);
+    if (!st && (*count < 1 || found[0].state != CUBLAS_STATUS_SUCCESS)) st = CUBLAS_STATUS_NOT_SUPPORTED;
     return st;
+}
+
+static cublasStatus_t multiply(su_cuda *c, const state *s, const plan *n, const su_cuda_product *p,
+                               const cublasLtMatmulAlgo_t *algorithm)
+{
+    const float beta = p->add ? 1 : 0;
+    cublasStatus_t st = set_bias(n, p);
+    if (!st)
+        st = cublasLtMatmul(s->handle, n->product, &p->alpha, p->b, n->first, p->a, n->second, &beta, p->c,
+                            n->result, p->c, n->result, algorithm, s->workspace, s->workspace_bytes,
+                            c->stream);
+    return st;
+}
+
+/* Milliseconds of the fastest of some rounds. False: it cannot be had (a failure of the clock is no failure of ours). */
+static bool time_of(su_cuda *c, const state *s, const plan *n, const su_cuda_product *p,
+                    const cublasLtMatmulAlgo_t *algorithm, void *const event[2], float *fastest)
+{
+    *fastest = 0;
+    for (int round = 0; round < TIMED_ROUNDS; round++) {
+        float t = 0;
+        if (c->rt->event_record(event[0], c->stream) || multiply(c, s, n, p, algorithm) ||
+            c->rt->event_record(event[1], c->stream) || c->rt->event_wait(event[1]) ||
+            c->rt->event_between(&t, event[0], event[1]))
+            return false;
+        if (round == 0 || t < *fastest) *fastest = t;
+    }
+    return true;
+}
+
+/* Takes the fastest choice whose product has the bits of the first choice's. C is written, as the product will. */
+static void choose_by_clock(su_cuda *c, const state *s, plan *n, const su_cuda_product *p,
+                            const cublasLtMatmulHeuristicResult_t *found, int count)
+{
+    void *event[2] = {NULL, NULL};
+    float best = 0, t = 0;
+    uint64_t bits = 0, same = 0;
+    if (c->rt->event_new(&event[0], true) == SU_CUDA_OK && c->rt->event_new(&event[1], true) == SU_CUDA_OK &&
+        time_of(c, s, n, p, &n->algorithm, event, &best) && su_cuda_bits(c, &bits, p, s->workspace))
+        for (int i = 1; i < count; i++) {
+            if (found[i].state != CUBLAS_STATUS_SUCCESS || !time_of(c, s, n, p, &found[i].algo, event, &t))
+                continue;
+            if (t < best && su_cuda_bits(c, &same, p, s->workspace) && same == bits)
+                best = t, n->algorithm = found[i].algo;
+        }
+    for (int i = 0; i < 2; i++)
+        if (event[i]) c->rt->event_free(event[i]);
 }
 
 /* NULL: a failure, which is recorded. */
@@ -201,8 +249,15 @@ static const plan *plan_of(su_cuda *c, state *s, const su_cuda_product *p)
     }
     if (!grow(c, s)) return NULL;
     plan made = {.key = key, .taken = true};
+    cublasLtMatmulHeuristicResult_t found[CHOICES];
+    memset(found, 0, sizeof found);
+    int count = 0;
+    /* A product that is added cannot be repeated. */
+    const bool timed = !p->add && (double)p->m * (double)p->n * (double)p->k >= TIMED_WORK;
     cublasStatus_t st = describe(&made, p);
-    if (!st) st = choose(s, &made);
+    if (!st) st = ask(s, &made, found, timed ? CHOICES : 1, &count);
+    if (!st) made.algorithm = found[0].algo;
+    if (!st && timed) choose_by_clock(c, s, &made, p, found, count);
     made.usable = st == CUBLAS_STATUS_SUCCESS;
     if (st && st != CUBLAS_STATUS_NOT_SUPPORTED && st != CUBLAS_STATUS_INVALID_VALUE) {
         plan_free(&made);
@@ -225,19 +280,8 @@ bool su_cuda_lt_multiply(su_cuda *c, const su_cuda_product *p)
     su_cuda_here(c);
     const plan *n = plan_of(c, s, p);
     if (!n) return true;
-    if (!n->usable && p->sums) { /* no sums with this shape: the product without them */
-        su_cuda_product plain = *p;
-        plain.sums = NULL;
-        return su_cuda_lt_multiply(c, &plain);
-    }
     if (!n->usable) return false;
-    const float beta = p->add ? 1 : 0;
-    cublasStatus_t st = set_extra(n, p);
-    if (!st)
-        st = cublasLtMatmul(s->handle, n->product, &p->alpha, p->b, n->first, p->a, n->second, &beta, p->c,
-                            n->result, p->c, n->result, &n->algorithm, s->workspace, s->workspace_bytes,
-                            c->stream);
-    if (check(c, st, "matrix product") && p->sums && p->summed) *p->summed = true;
+    check(c, multiply(c, s, n, p, &n->algorithm), "matrix product");
     return true;
 }
 

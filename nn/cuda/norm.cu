@@ -1,11 +1,13 @@
 /* LayerNorm over rows, and column sums. */
-#include "nn/cuda/kernel.h"
+#include "nn/cuda/activation.h"
 #include "nn/cuda/launch.h"
 
 enum {
     MOST_THREADS = 512, /* of a row */
     HELD = 2,           /* packs of a row that a thread keeps in registers; longer rows are read again */
-    PARTIALS = 2048,    /* most blocks over the rows of a backward pass */
+    NORM_WARPS = 4,     /* of a block that gives a warp a row */
+    TOTAL_WARPS = 32,
+    PARTIALS = 1584,    /* most blocks over the rows of a backward pass: whole waves on 132 multiprocessors */
     ROWS_LEAST = 8,     /* of such a block */
 };
 
@@ -181,20 +183,93 @@ __global__ void norm_backward_rows(T *dx, float *parts, const T *dy, const T *s,
     }
 }
 
-/* Column j of `sums` += sum over parts of parts[p][j]; parts are `apart` elements from each other. A warp has
- * 32 columns and a share of the parts; eight warps' shares are joined in order. */
-__global__ void column_totals(float *sums, const float *parts, int64_t count, int64_t apart, int width)
+/* The same with a warp a row: no barriers, and each number is read once. A lane holds N packs of the row, and the sums
+ * of their columns over the warp's rows; the block's warps add theirs one after the other. */
+template <class T, int V, int N>
+__global__ void __launch_bounds__(NORM_WARPS *WARP)
+    norm_backward_warps(T *dx, float *parts, const T *dy, const T *s, const float *mean, const float *rstd,
+                        const T *gamma, int64_t rows, int64_t rows_a_block, int width, bool add)
 {
-    SHARED(float, shares, 8 * WARP);
-    const int j = (int)blockIdx.x * WARP + lane_id(), w = warp_id();
-    const int64_t share = (count + 7) / 8, from = w * share, to = from + share < count ? from + share : count;
+    SHARED(float, joined, 2 * N * WARP * V);
+    const int64_t from = (int64_t)blockIdx.x * rows_a_block, to = from + rows_a_block < rows ? from + rows_a_block : rows;
+    float sum_n[N][V] = {}, sum_1[N][V] = {};
+    for (int64_t r = from + warp_id(); r < to; r += NORM_WARPS) {
+        const int64_t at = r * width;
+        const float m = mean[r], scale = rstd[r];
+        float a[N][V] = {}, n[N][V] = {}, g_sum = 0, gn_sum = 0;
+        UNROLL for (int h = 0; h < N; h++)
+        {
+            const int i = (h * WARP + lane_id()) * V;
+            if (i >= width) break;
+            load(a[h], dy + at + i);
+            load(n[h], s + at + i);
+        }
+        UNROLL for (int h = 0; h < N; h++)
+        {
+            const int i = (h * WARP + lane_id()) * V;
+            if (i >= width) break;
+            float g[V];
+            load(g, gamma + i);
+            UNROLL for (int k = 0; k < V; k++)
+            {
+                n[h][k] = (n[h][k] - m) * scale;
+                sum_n[h][k] += a[h][k] * n[h][k];
+                sum_1[h][k] += a[h][k];
+                a[h][k] *= g[k];
+                g_sum += a[h][k];
+                gn_sum += a[h][k] * n[h][k];
+            }
+        }
+        g_sum = warp_sum(g_sum) / (float)width;
+        gn_sum = warp_sum(gn_sum) / (float)width;
+        UNROLL for (int h = 0; h < N; h++)
+        {
+            const int i = (h * WARP + lane_id()) * V;
+            if (i >= width) break;
+            float old[V] = {};
+            if (add) load(old, dx + at + i);
+            UNROLL for (int k = 0; k < V; k++) a[h][k] = scale * (a[h][k] - g_sum - n[h][k] * gn_sum) + old[k];
+            store(dx + at + i, a[h]);
+        }
+    }
+    for (int w = 0; w < NORM_WARPS; w++) {
+        __syncthreads();
+        if (warp_id() != w) continue;
+        UNROLL for (int h = 0; h < N; h++)
+        {
+            UNROLL for (int k = 0; k < V; k++)
+            {
+                float *n = joined + (h * WARP + lane_id()) * V + k, *one = n + N * WARP * V;
+                *n = sum_n[h][k] + (w ? *n : 0.0f);
+                *one = sum_1[h][k] + (w ? *one : 0.0f);
+            }
+        }
+    }
+    __syncthreads();
+    float *dgamma = parts + (int64_t)blockIdx.x * 2 * width;
+    for (int i = (int)threadIdx.x; i < width; i += NORM_WARPS * WARP) {
+        dgamma[i] = joined[i];
+        dgamma[width + i] = joined[N * WARP * V + i];
+    }
+}
+
+/* Column j of first [width], and behind it of second, += sum over parts of parts[p][j]; parts are `apart` elements
+ * from each other. A warp has 32 columns and a share of the parts; the warps' shares are joined in order. */
+__global__ void __launch_bounds__(TOTAL_WARPS *WARP)
+    column_totals(float *first, float *second, const float *parts, int64_t count, int64_t apart, int width)
+{
+    SHARED(float, shares, TOTAL_WARPS *WARP);
+    const int j = (int)blockIdx.x * WARP + lane_id(), w = warp_id(), columns = second ? 2 * width : width;
+    const int64_t share = (count + TOTAL_WARPS - 1) / TOTAL_WARPS, from = w * share,
+                  to = from + share < count ? from + share : count;
     float sum = 0;
-    for (int64_t p = from; j < width && p < to; p++) sum += parts[p * apart + j];
+    UNROLL_BY(8) for (int64_t p = from; p < to; p++) sum += j < columns ? parts[p * apart + j] : 0.0f;
     shares[w * WARP + lane_id()] = sum;
     __syncthreads();
-    if (w > 0 || j >= width) return;
-    for (int k = 1; k < 8; k++) sum += shares[k * WARP + lane_id()];
-    sums[j] += sum;
+    if (w > 0 || j >= columns) return;
+    for (int k = 1; k < TOTAL_WARPS; k++) sum += shares[k * WARP + lane_id()];
+    float *totals = j < width ? first : second;
+    if (totals) totals[j % width] += sum;
 }
 
 /* Rows of a block, from the number of rows alone. */
@@ -204,11 +279,13 @@ static int64_t rows_a_block(int64_t rows)
     return n < ROWS_LEAST ? (int64_t)ROWS_LEAST : n;
 }
 
-static void join(su_cuda *c, void *sums, const float *parts, int64_t count, int64_t apart, int32_t width)
+/* first or second, the sums of the first and of the second width columns of the parts, may be NULL. */
+static void join(su_cuda *c, void *first, void *second, const float *parts, int64_t count, int64_t apart, int32_t width)
 {
-    if (sums)
-        launch(c, "column sums", su_cuda_parts(width, WARP), 8 * WARP, 0, column_totals)((float *)sums, parts, count, apart,
-                                                                                         width);
+    const int64_t columns = second ? 2 * (int64_t)width : width;
+    if (first || second)
+        launch(c, "column sums", su_cuda_parts(columns, WARP), TOTAL_WARPS * WARP, 0, column_totals)(
+            (float *)first, (float *)second, parts, count, apart, width);
 }
 
 void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void *dbeta, const void *dy,
@@ -222,35 +299,81 @@ void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void 
     if (!parts) return;
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
-        auto go = [&](auto kernel, int v) {
-            launch(c, "norm_backward", blocks, row_threads(width / v, MOST_THREADS), 0, kernel)(
+        constexpr int V = PACK<T>;
+        auto go = [&](auto kernel, int threads) {
+            launch(c, "norm_backward", blocks, threads, 0, kernel)(
                 (T *)dx, parts, (const T *)dy, (const T *)s, (const float *)mean, (const float *)rstd, (const T *)gamma, rows,
                 each, width, add);
         };
-        if (su_cuda_packs(width, sizeof(T), dx, dy, s) && su_cuda_packs(width, sizeof(T), gamma, NULL, NULL))
-            go(norm_backward_rows<T, PACK<T>>, PACK<T>);
+        const bool packs =
+            su_cuda_packs(width, sizeof(T), dx, dy, s) && su_cuda_packs(width, sizeof(T), gamma, NULL, NULL);
+        const int64_t held = su_cuda_parts(width, WARP * V); /* packs of a lane */
+        if (!packs)
+            go(norm_backward_rows<T, 1>, row_threads(width, MOST_THREADS));
+        else if (held <= 1)
+            go(norm_backward_warps<T, V, 1>, NORM_WARPS * WARP);
+        else if (held <= 2)
+            go(norm_backward_warps<T, V, 2>, NORM_WARPS * WARP);
+        else if (held <= 3)
+            go(norm_backward_warps<T, V, 3>, NORM_WARPS * WARP);
+        else if (held <= 4)
+            go(norm_backward_warps<T, V, 4>, NORM_WARPS * WARP);
+        else if (held <= 6)
+            go(norm_backward_warps<T, V, 6>, NORM_WARPS * WARP);
         else
-            go(norm_backward_rows<T, 1>, 1);
+            go(norm_backward_rows<T, V>, row_threads(width / V, MOST_THREADS));
     });
-    join(c, dgamma, parts, blocks, 2 * (int64_t)width, width);
-    join(c, dbeta, parts + width, blocks, 2 * (int64_t)width, width);
+    join(c, dgamma, dbeta, parts, blocks, 2 * (int64_t)width, width);
 }
 
-/* --- column sums: bias gradients. A block has some rows and 32 V columns; its warps take the rows in turn --- */
+/* --- column sums: bias gradients. A block has some rows and 32 V columns; its warps take the rows in turn, AHEAD
+ * of them at once --- */
 
 enum { SUM_WARPS = 8, SUM_ROWS = 256 /* least rows of a block */, SUM_BLOCKS = 256 /* most blocks over the rows */ };
 
-template <class T, int V>
-__global__ void column_parts(float *parts, const T *x, int64_t rows, int64_t rows_a_block, int width, int across)
+/* Rows as they are, or those of dy f'(pre), which are stored as dpre on the way. */
+template <class T> struct plain_rows {
+    const T *x;
+    enum { AHEAD = 4 };
+    template <int V> DEVICE_MEMBER void value(float (&v)[V], int64_t at) const
+    {
+        load(v, x + at);
+    }
+};
+template <class T> struct slope_rows {
+    T *dpre;
+    const T *dy, *pre;
+    int f;
+    enum { AHEAD = 2 };
+    template <int V> DEVICE_MEMBER void value(float (&v)[V], int64_t at) const
+    {
+        float x[V];
+        load(v, dy + at);
+        load(x, pre + at);
+        UNROLL for (int k = 0; k < V; k++) v[k] *= slope<T>(x[k], f);
+        store(dpre + at, v);
+    }
+};
+
+template <int V, class Rows>
+__global__ void __launch_bounds__(SUM_WARPS *WARP)
+    column_parts(float *parts, Rows x, int64_t rows, int64_t rows_a_block, int width, int across)
 {
     SHARED(float, shares, SUM_WARPS * WARP * V);
     const int64_t block = blockIdx.x / across, from = block * rows_a_block;
     const int64_t to = from + rows_a_block < rows ? from + rows_a_block : rows;
     const int at = (int)((blockIdx.x % across) * WARP + lane_id()) * V;
-    float sum[V] = {}, v[V];
-    for (int64_t r = from + warp_id(); at < width && r < to; r += SUM_WARPS) {
-        load(v, x + r * width + at);
-        UNROLL for (int k = 0; k < V; k++) sum[k] += v[k];
+    float sum[V] = {};
+    for (int64_t r = from + warp_id(); at < width && r < to; r += SUM_WARPS * Rows::AHEAD) {
+        float v[Rows::AHEAD][V] = {};
+        UNROLL for (int n = 0; n < Rows::AHEAD; n++)
+        {
+            if (r + n * SUM_WARPS < to) x.value(v[n], (r + n * SUM_WARPS) * width + at);
+        }
+        UNROLL for (int n = 0; n < Rows::AHEAD; n++)
+        {
+            UNROLL for (int k = 0; k < V; k++) sum[k] += v[n][k];
+        }
     }
     UNROLL for (int k = 0; k < V; k++) shares[(warp_id() * V + k) * WARP + lane_id()] = sum[k];
     __syncthreads();
@@ -262,24 +385,43 @@ __global__ void column_parts(float *parts, const T *x, int64_t rows, int64_t row
     }
 }
 
+template <class Rows>
+static void sum_columns(su_cuda *c, const char *what, float *sums, Rows x, int64_t rows, int32_t width, int packed)
+{
+    const int64_t least = su_cuda_parts(rows, SUM_BLOCKS), each = least < SUM_ROWS ? (int64_t)SUM_ROWS : least;
+    const int64_t blocks = su_cuda_parts(rows, each), across = su_cuda_parts(width, WARP * packed);
+    float *parts = (float *)su_cuda_scratch(c, (size_t)blocks * (size_t)width * sizeof(float));
+    if (!parts) return;
+    auto go = [&](auto kernel) {
+        launch(c, what, blocks * across, SUM_WARPS * WARP, 0, kernel)(parts, x, rows, each, width, (int)across);
+    };
+    if (packed == 8)
+        go(column_parts<8, Rows>);
+    else if (packed == 4)
+        go(column_parts<4, Rows>);
+    else
+        go(column_parts<1, Rows>);
+    join(c, sums, NULL, parts, blocks, width, width);
+}
+
 void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, int32_t width)
 {
     if (rows <= 0) return;
-    const int64_t least = su_cuda_parts(rows, SUM_BLOCKS), each = least < SUM_ROWS ? (int64_t)SUM_ROWS : least;
-    const int64_t blocks = su_cuda_parts(rows, each);
-    float *parts = (float *)su_cuda_scratch(c, (size_t)blocks * (size_t)width * sizeof(float));
-    if (!parts) return;
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
-        auto go = [&](auto kernel, int v) {
-            const int64_t across = su_cuda_parts(width, WARP * v);
-            launch(c, "column sums", blocks * across, SUM_WARPS * WARP, 0, kernel)(parts, (const T *)x, rows, each, width,
-                                                                                   (int)across);
-        };
-        if (su_cuda_packs(width, sizeof(T), x, NULL, NULL))
-            go(column_parts<T, PACK<T>>, PACK<T>);
-        else
-            go(column_parts<T, 1>, 1);
+        const bool packs = su_cuda_packs(width, sizeof(T), x, NULL, NULL);
+        sum_columns(c, "column sums", sums, plain_rows<T>{(const T *)x}, rows, width, packs ? PACK<T> : 1);
     });
-    join(c, sums, parts, blocks, width, width);
+}
+
+void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, float *sums, const void *dy, const void *pre, su_activation f,
+                             int64_t rows, int32_t width)
+{
+    if (rows <= 0) return;
+    by_type(c, [&](auto zero) {
+        using T = decltype(zero);
+        const bool packs = su_cuda_packs(width, sizeof(T), dpre, dy, pre);
+        sum_columns(c, "act_backward", sums, slope_rows<T>{(T *)dpre, (const T *)dy, (const T *)pre, f}, rows, width,
+                    packs ? PACK<T> : 1);
+    });
 }

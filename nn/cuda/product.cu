@@ -79,7 +79,33 @@ void su_cuda_multiply_own(su_cuda *c, const su_cuda_product *p)
 void su_cuda_multiply(su_cuda *c, const su_cuda_product *p)
 {
     if (p->m <= 0 || p->n <= 0) return;
-    if (p->summed) *p->summed = false;
     if (c->library && p->k > 0 && c->library->multiply(c, p)) return;
     su_cuda_multiply_own(c, p);
+}
+
+/* --- the bits of a product: sum over its 4-byte words of (word + 1) times an odd number of its place, modulo 2^64 --- */
+
+enum { BITS_THREADS = 256 };
+
+__global__ void __launch_bounds__(BITS_THREADS) bits_of_part(uint64_t *parts, const uint32_t *words, int64_t n, int64_t part)
+{
+    SHARED(uint64_t, room, ROOM);
+    const int64_t from = (int64_t)blockIdx.x * part, to = from + part < n ? from + part : n;
+    uint64_t sum = 0;
+    for (int64_t i = from + threadIdx.x; i < to; i += BITS_THREADS)
+        sum += (words[i] + 1ull) * ((uint64_t)i * 0x9E3779B97F4A7C15ull | 1ull);
+    sum = block_sum(sum, room);
+    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+bool su_cuda_bits(su_cuda *c, uint64_t *bits, const su_cuda_product *p, void *parts)
+{
+    const int64_t n = p->m * p->n * (int64_t)su_dtype_size(p->out) / 4, part = su_cuda_parts(n, SU_CUDA_BITS);
+    if (p->ldc != p->n || p->m * p->n % 2) return false;
+    uint64_t host[SU_CUDA_BITS] = {};
+    launch(c, "matrix product", su_cuda_parts(n, part), BITS_THREADS, 0, bits_of_part)((uint64_t *)parts, (const uint32_t *)p->c, n, part);
+    c->device.ops->download(&c->device, host, parts, (size_t)su_cuda_parts(n, part) * sizeof *host);
+    *bits = 0;
+    for (uint64_t h : host) *bits += h;
+    return !c->failed;
 }

@@ -17,18 +17,18 @@ typedef struct {
     int64_t m, n, k, lda, ldb, ldc;
     su_dtype in, out; /* of A and B; of C */
     bool add;         /* C += */
-    float alpha;      /* factor of the product; 1 with bias or sums */
+    float alpha;      /* factor of the product; 1 with bias */
     const void *bias; /* [n] of type `in`, added to each row; NULL: none. Not with add */
-    /* Float [m]: sums[i] = sum over k of op(A)[i][k], overwritten; NULL: not wanted. Only the library forms
-     * them, and only with ta: it says so through `summed`. */
-    float *sums;
-    bool *summed;
 } su_cuda_product;
 
 /* Through the library where it can, else by our own kernel. */
 void su_cuda_multiply(su_cuda *c, const su_cuda_product *p);
-/* By our own kernel; never forms sums. */
+/* By our own kernel. */
 void su_cuda_multiply_own(su_cuda *c, const su_cuda_product *p);
+/* A number of the bits of C, whose rows must be dense (ldc = n), equal for equal bits and as good as never else; waits.
+ * parts: device memory of SU_CUDA_BITS numbers. False: it could not be formed. */
+enum { SU_CUDA_BITS = 256 };
+bool su_cuda_bits(su_cuda *c, uint64_t *bits, const su_cuda_product *p, void *parts);
 
 #ifdef __cplusplus
 }

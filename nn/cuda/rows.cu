@@ -79,16 +79,19 @@ void su_cuda_convert(su_device *d, void *to, su_dtype to_type, const void *from,
         su_cuda_fail(c, SU_EUNSUPPORTED, "only F64, F32, F16 and BF16 are converted");
         return;
     }
-    const bool packs = su_cuda_packs(n, 2, to, from, NULL);
-    if (packs && to_type == SU_DTYPE_BF16 && from_type == SU_DTYPE_F32)
-        launch(c, "convert", su_cuda_parts(n / 8, THREADS), THREADS, 0, convert_packs<bf16, float, 8>)(
-            (bf16 *)to, (const float *)from, n / 8);
-    else if (packs && to_type == SU_DTYPE_F32 && from_type == SU_DTYPE_BF16)
-        launch(c, "convert", su_cuda_parts(n / 8, THREADS), THREADS, 0, convert_packs<float, bf16, 8>)(
-            (float *)to, (const bf16 *)from, n / 8);
+    const int64_t packs = su_cuda_packs(0, 2, to, from, NULL) ? n / 8 : 0;
+    int64_t done = 8 * packs;
+    if (to_type == SU_DTYPE_BF16 && from_type == SU_DTYPE_F32)
+        launch(c, "convert", su_cuda_parts(packs, THREADS), THREADS, 0, convert_packs<bf16, float, 8>)(
+            (bf16 *)to, (const float *)from, packs);
+    else if (to_type == SU_DTYPE_F32 && from_type == SU_DTYPE_BF16)
+        launch(c, "convert", su_cuda_parts(packs, THREADS), THREADS, 0, convert_packs<float, bf16, 8>)(
+            (float *)to, (const bf16 *)from, packs);
     else
-        launch(c, "convert", su_cuda_parts(n, THREADS), THREADS, 0, convert_any)(to, kind_of(to_type), from,
-                                                                                 kind_of(from_type), n);
+        done = 0;
+    launch(c, "convert", su_cuda_parts(n - done, THREADS), THREADS, 0, convert_any)(
+        (char *)to + (size_t)done * su_dtype_size(to_type), kind_of(to_type),
+        (const char *)from + (size_t)done * su_dtype_size(from_type), kind_of(from_type), n - done);
 }
 
 /* --- y = a + b --- */

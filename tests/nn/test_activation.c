@@ -25,7 +25,7 @@ static double *values(su_device *d, su_activation f, const double *x, int64_t n)
 static double *slopes(su_device *d, su_activation f, const double *dy, const double *x, int64_t n)
 {
     void *dev_dy = check_upload(d, dy, n), *pre = check_upload(d, x, n), *dpre = check_upload(d, NULL, n);
-    d->ops->act_backward(d, dpre, dev_dy, pre, f, n);
+    d->ops->act_backward(d, dpre, NULL, dev_dy, pre, f, 1, (int32_t)n);
     d->ops->release(d, dev_dy);
     d->ops->release(d, pre);
     return check_take(d, dpre, n);
@@ -92,7 +92,7 @@ static void backward_works_in_place_and_without_pre_for_none(void **state)
         su_activation f = check_activations[k];
         double *want = slopes(d, f, dy, x, N);
         void *g = check_upload(d, dy, N), *pre = f == SU_ACT_NONE ? NULL : check_upload(d, x, N);
-        d->ops->act_backward(d, g, g, pre, f, N);
+        d->ops->act_backward(d, g, NULL, g, pre, f, 1, N);
         d->ops->release(d, pre);
         check_same_bits("in place", check_take(d, g, N), want, N);
     }

@@ -180,14 +180,16 @@ static void backward_equals_finite_differences(void **state)
             result r = forward(d, &l, true);
             int64_t n = s.rows * s.out, nx = s.rows * s.in, nw = (int64_t)s.out * s.in;
             void *g = check_upload(d, l.weight, n), *pre = check_upload(d, r.pre, n);
-            d->ops->act_backward(d, g, g, pre, l.f, n);
+            void *bias = check_upload(d, check_zeros(s.out), s.out);
+            d->ops->act_backward(d, g, bias, g, pre, l.f, s.rows, s.out);
             d->ops->release(d, pre);
-            double *dpre = check_take(d, g, n);
+            double *dpre = check_take(d, g, n), *db = check_take(d, bias, s.out);
             gradients zero = {check_zeros(nx), check_zeros(nw), check_zeros(s.out)};
             gradients got = backward(d, &l, dpre, false, &zero, 7);
             check_gradient("dx", scalar, &l, l.x, got.dx, nx, su_tolerance("nn.difference"));
             check_gradient("dw", scalar, &l, l.w, got.dw, nw, su_tolerance("nn.difference"));
             check_gradient("db", scalar, &l, l.b, got.db, s.out, su_tolerance("nn.difference"));
+            check_close("db of act_backward", db, got.db, s.out, su_tolerance("nn.f64"));
             check_free_all();
         }
     su_device_close(d);

@@ -55,9 +55,8 @@ static bool multiply(su_cuda *c, const su_cuda_product *p)
         for (int64_t j = 0; j < p->n; j++)
             b[l * p->n + j] = element(p->b, p->in, p->tb ? j * p->ldb + l : l * p->ldb + j);
     for (int64_t i = 0; i < p->m && memory; i++) {
-        float sum = 0;
-        for (int64_t l = 0; l < p->k; l++) sum += a[l] = element(p->a, p->in, p->ta ? l * p->lda + i : i * p->lda + l);
-        if (p->sums) p->sums[i] = sum;
+        for (int64_t l = 0; l < p->k; l++)
+            a[l] = element(p->a, p->in, p->ta ? l * p->lda + i : i * p->lda + l);
         add_row(total, part, a, b, p->k, p->n);
         for (int64_t j = 0; j < p->n; j++) {
             float x = total[j] * p->alpha + (p->bias ? element(p->bias, p->in, j) : 0);
@@ -65,7 +64,6 @@ static bool multiply(su_cuda *c, const su_cuda_product *p)
             set_element(p->c, p->out, i * p->ldc + j, x);
         }
     }
-    if (p->summed) *p->summed = true;
     su_free(a);
     su_free(b);
     su_free(total);
@@ -92,12 +90,13 @@ static const su_cuda_library lt_library = {
 
 __attribute__((visibility("default"))) su_cuda_entry su_cuda_open;
 
-su_status su_cuda_open(const char *version, size_t table, int number, su_dtype type, int threads, su_device **device,
-                       su_error *err)
+su_status su_cuda_open(const char *version, size_t table, int number, su_dtype type, int threads,
+                       su_device **device, su_error *err)
 {
     *device = NULL;
     if (strcmp(version, SUTURE_VERSION) != 0 || table != sizeof(su_device_ops))
-        return su_fail(err, SU_EMISMATCH, "the emulated CUDA device is of version " SUTURE_VERSION ", the program of %s",
+        return su_fail(err, SU_EMISMATCH,
+                       "the emulated CUDA device is of version " SUTURE_VERSION ", the program of %s",
                        version);
     const su_cuda_library *use = &library;
 #ifdef SUTURE_EMULATE_LT

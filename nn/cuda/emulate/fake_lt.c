@@ -2,8 +2,10 @@
  * columns. What the library would refuse, or would do silently wrong, ends in a status or in an abort here:
  *
  *   - leading dimensions that are too small, pointers less aligned than was promised: abort;
- *   - it has no algorithm for bf16 at odd addresses, and none that forms sums over an odd k: as the library
- * has none for some shapes, so that both ways around it are walked. */
+ *   - it has no algorithm for bf16 at odd addresses, as the library has none for some shapes.
+ *
+ * It offers up to three algorithms. The second sums in another order, so that its bits are not the first one's; the
+ * third has them. The emulated clock calls every later one faster. */
 #include "base/memory.h"
 #include "nn/cuda/emulate/host.h"
 #include <cublasLt.h>
@@ -156,28 +158,36 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t a
     return st;
 }
 
-/* The algorithm: the alignments that it was chosen for. */
+/* An algorithm: the alignments that it was chosen for, and the terms it sums at a time. */
+typedef struct {
+    uint32_t align[4];
+    int32_t terms;
+} choice;
+_Static_assert(sizeof(choice) <= sizeof(cublasLtMatmulAlgo_t), "it travels as the library's does");
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t d,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t result,
                                               cublasLtMatmulPreference_t at, int wanted,
                                               cublasLtMatmulHeuristicResult_t *found, int *count)
 {
-    const product *p = (const product *)d;
+    static const int32_t terms[] = {64, 3, 64};
     const preference *want = (const preference *)at;
     const layout *first = (const layout *)a;
-    (void)handle, (void)b;
+    (void)handle, (void)b, (void)d;
     *count = 0;
-    insist(wanted == 1 && c == result, "one algorithm, in place");
+    insist(wanted >= 1 && c == result, "in place");
     cublasStatus_t st = turn(CUBLAS_STATUS_INTERNAL_ERROR);
     if (st) return st;
-    const int64_t k = p->turn_a == CUBLAS_OP_N ? first->columns : first->rows;
     if (first->type == CUDA_R_16BF && (want->align[0] < 4 || want->align[1] < 4))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && k % 2) return CUBLAS_STATUS_NOT_SUPPORTED;
-    *found = (cublasLtMatmulHeuristicResult_t){.state = CUBLAS_STATUS_SUCCESS};
-    memcpy(found->algo.data, want->align, sizeof want->align);
-    *count = 1;
+    for (int i = 0; i < wanted && i < 3; i++) {
+        choice chosen = {.terms = terms[i]};
+        memcpy(chosen.align, want->align, sizeof want->align);
+        found[i] = (cublasLtMatmulHeuristicResult_t){.state = CUBLAS_STATUS_SUCCESS};
+        memcpy(found[i].algo.data, &chosen, sizeof chosen);
+        *count = i + 1;
+    }
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -211,12 +221,12 @@ static float *lines(const void *x, const layout *l, bool across, int64_t count, 
     return to;
 }
 
-static float dot(const float *x, const float *y, int64_t k)
+static float dot(const float *x, const float *y, int64_t k, int64_t terms)
 {
     float total = 0;
-    for (int64_t l0 = 0; l0 < k; l0 += 64) {
+    for (int64_t l0 = 0; l0 < k; l0 += terms) {
         float part = 0;
-        for (int64_t l = l0; l < k && l < l0 + 64; l++) part += x[l] * y[l];
+        for (int64_t l = l0; l < k && l < l0 + terms; l++) part += x[l] * y[l];
         total += part;
     }
     return total;
@@ -234,7 +244,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
     const bool ta = p->turn_a == CUBLAS_OP_T, tb = p->turn_b == CUBLAS_OP_T;
     const int64_t m = ta ? la->columns : la->rows, k = ta ? la->rows : la->columns,
                   n = tb ? lb->rows : lb->columns;
-    const uint32_t *align = (const uint32_t *)algorithm->data;
+    choice chosen;
+    memcpy(&chosen, algorithm->data, sizeof chosen);
+    const uint32_t *align = chosen.align;
     (void)handle, (void)stream;
     insist(c == result && c_at == result_at && workspace && bytes, "in place, with a workspace");
     insist((tb ? lb->columns : lb->rows) == k && lc->rows == m && lc->columns == n,
@@ -251,13 +263,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
             const float bias =
                 p->epilogue == CUBLASLT_EPILOGUE_BIAS ? get(p->bias, (cudaDataType_t)p->bias_type, i) : 0;
             put(result, lc->type, j * lc->ld + i,
-                *(const float *)alpha * dot(x + i * k, y + j * k, k) + before + bias);
+                *(const float *)alpha * dot(x + i * k, y + j * k, k, chosen.terms) + before + bias);
         }
-    for (int64_t j = 0; p->epilogue == CUBLASLT_EPILOGUE_BGRADB && x && y && j < n; j++) {
-        float sum = 0;
-        for (int64_t l = 0; l < k; l++) sum += y[j * k + l];
-        put((void *)(uintptr_t)p->bias, (cudaDataType_t)p->bias_type, j, sum);
-    }
     if (!x || !y) st = CUBLAS_STATUS_ALLOC_FAILED;
     su_free(x);
     su_free(y);
