@@ -37,6 +37,9 @@ template <class... P> struct launcher {
         if (c->failed || grid.x < 1 || grid.y < 1 || grid.z < 1) return;
         const void *k = reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(kernel));
         su_cuda_here(c);
+#ifndef __CUDACC__
+        (emulate_argument(what, p), ...);
+#endif
         void *args[] = {const_cast<void *>(static_cast<const void *>(&p))...};
         if (shared > 48 << 10 && !su_cuda_check(c, c->rt->allow_shared(k, shared), what)) return;
         su_cuda_check(c, c->rt->launch(k, invoke, grid, block, args, shared, c->stream), what);

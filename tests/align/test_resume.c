@@ -64,6 +64,7 @@ static void nap(long milliseconds)
 static void killed_at_any_moment_the_run_goes_on_to_the_same_bytes(void **state)
 {
     (void)state;
+    check_cpu_only(); /* CUDA does not work behind a fork; tests/cuda/test_train.py has processes of its own */
     su_train_config c = run_config(3);
     su_error err = {0};
     int kills = 0, status = 0;

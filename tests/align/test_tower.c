@@ -36,14 +36,12 @@ static const su_tower_config bert_golden = {.kind = SU_TOWER_BERT,
 
 static void plan(fixture *f, int32_t batch, bool backward)
 {
-    su_error err = {0};
     su_arena a;
     f->device->ops->release(f->device, f->memory);
     su_arena_measure(&a);
     su_tower_plan(f->tower, &a, batch, backward);
     size_t size = a.peak;
-    ok(f->device->ops->alloc(f->device, size, &f->memory, &err), &err);
-    memset(f->memory, 0xff, size); /* NaN: a value read before it is written shows */
+    f->memory = check_room(f->device, size);
     su_arena_init(&a, f->memory, size);
     su_tower_plan(f->tower, &a, batch, backward);
     assert_false(a.overflow);
@@ -74,14 +72,10 @@ static void end(fixture *f)
 static double *pooled_values(fixture *f, const su_tower_input *in)
 {
     su_error err = {0};
-    void *pooled = NULL, *copy = NULL;
-    int64_t n = (int64_t)in->batch * su_tower_configuration(f->tower)->width;
-    size_t bytes = (size_t)n * su_dtype_size(f->device->act);
+    void *pooled = NULL;
     ok(su_tower_forward(f->tower, in, &pooled, &err), &err);
     assert_ptr_equal(pooled, su_tower_pooled(f->tower));
-    ok(f->device->ops->alloc(f->device, bytes, &copy, &err), &err);
-    f->device->ops->copy(f->device, copy, pooled, bytes);
-    return check_take(f->device, copy, n);
+    return check_read(f->device, pooled, (int64_t)in->batch * su_tower_configuration(f->tower)->width);
 }
 
 static void backward(fixture *f, const su_tower_input *in, const double *upstream)
@@ -219,13 +213,13 @@ static double moved_loss(void *context)
 {
     difference *c = context;
     su_error err = {0};
-    void *pooled = NULL;
-    int32_t width = su_tower_configuration(c->f->tower)->width;
-    double sum = 0;
+    const int32_t width = su_tower_configuration(c->f->tower)->width;
     ok(su_params_set(&c->f->params, c->index, c->values, &err), &err);
     su_params_refresh(&c->f->params);
-    ok(su_tower_forward(c->f->tower, c->in, &pooled, &err), &err);
-    for (int64_t i = 0; i < (int64_t)c->in->batch * width; i++) sum += c->weight[i] * ((double *)pooled)[i];
+    const int blocks = check_block_count;
+    double *pooled = pooled_values(c->f, c->in), sum = 0;
+    for (int64_t i = 0; i < (int64_t)c->in->batch * width; i++) sum += c->weight[i] * pooled[i];
+    while (check_block_count > blocks) free(check_blocks[--check_block_count]);
     return sum;
 }
 

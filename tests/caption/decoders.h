@@ -51,13 +51,11 @@ CHECK_UNUSED static void begin(fixture *f, const su_decoder_config *c, su_dtype 
 CHECK_UNUSED static void plan(fixture *f, int32_t batch, int32_t tokens, int32_t memory, bool backward)
 {
     su_arena a;
-    su_error err = {0};
     f->device->ops->release(f->device, f->arena);
     su_arena_measure(&a);
     su_decoder_plan(f->decoder, &a, batch, tokens, memory, backward);
     size_t size = a.peak;
-    ok(f->device->ops->alloc(f->device, size, &f->arena, &err), &err);
-    memset(f->arena, 0xff, size);
+    f->arena = check_room(f->device, size);
     su_arena_init(&a, f->arena, size);
     su_decoder_plan(f->decoder, &a, batch, tokens, memory, backward);
     assert_false(a.overflow);

@@ -1,8 +1,10 @@
 /* Every call of the CUDA runtime, and of cuBLASLt, fails in turn, once or from then on, on the emulated
  * device: an operation of every kind, from opening to closing. A failure is told by the call itself or by the
  * next sync, in words; where none is told, the results are those of a run without one. Leaks are
- * AddressSanitizer's to find. */
+ * AddressSanitizer's to find. And what the emulated device does not let pass, because a GPU would not. */
 #include "tests/nn/check.h"
+#include <signal.h>
+#include <sys/wait.h>
 
 enum { ROWS = 6, WIDTH = 16, NUMBERS = ROWS * WIDTH };
 
@@ -185,6 +187,85 @@ static void an_operation_without_memory_says_so_and_leaves_a_device_that_works(v
     unsetenv("SUTURE_EMULATE_MEMORY");
 }
 
+typedef void mistake(su_device *d, float *on_device, float *on_host);
+
+static void read_directly(su_device *d, float *on_device, float *on_host)
+{
+    (void)d;
+    *on_host = *(volatile float *)on_device;
+}
+
+static void write_directly(su_device *d, float *on_device, float *on_host)
+{
+    (void)d, (void)on_host;
+    *(volatile float *)on_device = 0;
+}
+
+static void compute_on_the_host(su_device *d, float *on_device, float *on_host)
+{
+    d->ops->add(d, on_device, on_device, on_host, NUMBERS);
+}
+
+static void upload_to_the_host(su_device *d, float *on_device, float *on_host)
+{
+    (void)on_device;
+    d->ops->upload(d, on_host + NUMBERS, on_host, NUMBERS * sizeof *on_host);
+}
+
+static void copy_past_the_end(su_device *d, float *on_device, float *on_host)
+{
+    d->ops->download(d, on_host, on_device, (NUMBERS + 1) * sizeof *on_host);
+}
+
+static void release_twice(su_device *d, float *on_device, float *on_host)
+{
+    (void)on_host;
+    d->ops->release(d, on_device);
+    d->ops->release(d, on_device);
+}
+
+static void no_mistake(su_device *d, float *on_device, float *on_host)
+{
+    d->ops->download(d, on_host, on_device, NUMBERS * sizeof *on_host);
+}
+
+/* The signal that ends a process which does this; 0: none. */
+static int signal_of(mistake *make)
+{
+    int status = 0;
+    fflush(NULL);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        su_device *d = NULL;
+        su_error err = {0};
+        void *on_device = NULL;
+        static float on_host[2 * NUMBERS];
+        signal(SIGSEGV, SIG_DFL);
+        unsetenv("SUTURE_EMULATE_FAIL");
+        if (su_device_open("cuda,f32", 1, &d, &err) ||
+            d->ops->alloc(d, NUMBERS * sizeof *on_host, &on_device, &err))
+            _exit(2);
+        make(d, on_device, on_host);
+        _exit(d->ops->sync(d, &err) ? 3 : 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void memory_of_the_device_is_not_the_hosts(void **state)
+{
+    (void)state;
+    assert_int_equal(signal_of(no_mistake), 0);
+    assert_int_equal(signal_of(read_directly), SIGSEGV);
+    assert_int_equal(signal_of(write_directly), SIGSEGV);
+    assert_int_equal(signal_of(compute_on_the_host), SIGABRT);
+    assert_int_equal(signal_of(upload_to_the_host), SIGABRT);
+    assert_int_equal(signal_of(copy_past_the_end), SIGABRT);
+    assert_int_equal(signal_of(release_twice), SIGABRT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +273,7 @@ int main(void)
         cmocka_unit_test(a_failure_that_stays_is_told),
         cmocka_unit_test(memory_that_is_not_there_is_named),
         cmocka_unit_test(an_operation_without_memory_says_so_and_leaves_a_device_that_works),
+        cmocka_unit_test(memory_of_the_device_is_not_the_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

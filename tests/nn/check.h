@@ -120,6 +120,19 @@ CHECK_UNUSED static void *check_upload(su_device *d, const double *x, int64_t n)
     return memory;
 }
 
+/* Device memory of `bytes` 0xff bytes, NaN: what is read before it is written shows. */
+CHECK_UNUSED static void *check_room(su_device *d, size_t bytes)
+{
+    void *memory = NULL, *host = malloc(bytes ? bytes : 1);
+    su_error err = {0};
+    assert_non_null(host);
+    if (d->ops->alloc(d, bytes, &memory, &err) != SU_OK) fail_msg("%s", err.message);
+    memset(host, 0xff, bytes);
+    d->ops->upload(d, memory, host, bytes);
+    free(host);
+    return memory;
+}
+
 CHECK_UNUSED static int32_t *check_upload_int(su_device *d, const int32_t *x, int64_t n)
 {
     void *memory = NULL;
@@ -130,8 +143,8 @@ CHECK_UNUSED static int32_t *check_upload_int(su_device *d, const int32_t *x, in
     return memory;
 }
 
-/* Reads n elements into doubles (freed by check_free_all) and releases the device memory. */
-CHECK_UNUSED static double *check_take(su_device *d, void *memory, int64_t n)
+/* Reads n elements into doubles (freed by check_free_all). */
+CHECK_UNUSED static double *check_read(su_device *d, const void *memory, int64_t n)
 {
     size_t size = su_dtype_size(d->act), bytes = (size_t)n * size;
     double *x = check_zeros(n);
@@ -143,6 +156,13 @@ CHECK_UNUSED static double *check_take(su_device *d, void *memory, int64_t n)
     for (int64_t i = 0; i < n; i++)
         x[i] = size == sizeof(float) ? (double)((float *)host)[i] : ((double *)host)[i];
     free(host);
+    return x;
+}
+
+/* The same, and releases the device memory. */
+CHECK_UNUSED static double *check_take(su_device *d, void *memory, int64_t n)
+{
+    double *x = check_read(d, memory, n);
     d->ops->release(d, memory);
     return x;
 }

@@ -153,8 +153,7 @@ static void begin(stack *s, const form *f, su_dtype type, int threads)
     su_arena_measure(&a);
     plan(s, &a);
     size_t size = a.peak;
-    if (s->device->ops->alloc(s->device, size, &s->arena, &err)) fail_msg("%s", err.message);
-    memset(s->arena, 0xff, size);
+    s->arena = check_room(s->device, size);
     su_arena_init(&a, s->arena, size);
     plan(s, &a);
     assert_false(a.overflow);
@@ -243,11 +242,7 @@ static void backward(stack *s, double start, double **dx, double **d_memory)
 
 static double *gradient(const stack *s, int64_t index)
 {
-    double *g = check_zeros(s->params.items[index].count);
-    for (int64_t i = 0; i < s->params.items[index].count; i++)
-        g[i] = s->device->acc == SU_DTYPE_F64 ? ((double *)su_param_grad(&s->params, index))[i]
-                                              : (double)((float *)su_param_grad(&s->params, index))[i];
-    return g;
+    return check_read(s->device, su_param_grad(&s->params, index), s->params.items[index].count);
 }
 
 static void every_gradient_equals_differences(void **state)

@@ -222,7 +222,8 @@ static void threads_do_not_change_a_bit(void **state)
     }
 }
 
-/* What lets a caption be the same whatever is captioned beside it. */
+/* What lets a caption be the same whatever is captioned beside it. Only the CPU device promises the bits: a GPU's
+ * library chooses how it sums by the product's shape. There both are within the tolerance of the right value. */
 static void a_row_does_not_depend_on_how_many_there_are(void **state)
 {
     (void)state;
@@ -239,8 +240,13 @@ static void a_row_does_not_depend_on_how_many_there_are(void **state)
                 layer few = l;
                 few.s.rows = counts[c];
                 few.x = l.x + (ROWS - counts[c]) * ins[i];
-                check_same_bits("y", forward(d, &few, c % 2).y, all + (ROWS - counts[c]) * outs[o],
-                                counts[c] * outs[o]);
+                const int64_t at = (ROWS - counts[c]) * outs[o], n = counts[c] * outs[o];
+                double *y = forward(d, &few, c % 2).y, *whole = check_copy(all, ROWS * outs[o]);
+                memcpy(whole + at, y, (size_t)n * sizeof *y);
+                if (check_other_device())
+                    check_close("y", whole, all, ROWS * outs[o], 2 * su_tolerance("nn.f32"));
+                else
+                    check_same_bits("y", y, all + at, n);
             }
             su_device_close(d);
             check_free_all();

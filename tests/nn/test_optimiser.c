@@ -99,13 +99,14 @@ static void sum_squares_is_accumulated_in_double(void **state)
 static void a_sum_past_the_most_parts_is_whole(void **state)
 {
     const int64_t n = 256 * 65536 + 77777; /* longer parts from here on */
-    float *x = check_alloc(n, sizeof *x);
-    double got = 0;
+    double *x = check_zeros(n), got = 0;
     su_device *d = check_device(SU_DTYPE_F32, 2);
     (void)state;
-    for (int64_t i = 0; i < n; i++) x[i] = 0.5F;
-    d->ops->sum_squares(d, &got, x, n); /* device memory is host memory here */
+    for (int64_t i = 0; i < n; i++) x[i] = 0.5;
+    void *memory = check_upload(d, x, n);
+    d->ops->sum_squares(d, &got, memory, n);
     assert_true(got == 0.25 * (double)n);
+    d->ops->release(d, memory);
     check_free_all();
     su_device_close(d);
 }

@@ -7,7 +7,8 @@ static const su_dtype types[] = {SU_DTYPE_F32, SU_DTYPE_F64};
 
 static double tolerance_of(su_dtype type)
 {
-    return su_tolerance(type == SU_DTYPE_F32 ? "nn.f32.pairs" : "nn.f64.pairs");
+    if (type == SU_DTYPE_F64) return su_tolerance("nn.f64.pairs");
+    return su_tolerance(check_other_device() ? "cuda.f32.pairs" : "nn.f32.pairs");
 }
 
 /* n unit rows that are floats' values */

@@ -9,6 +9,8 @@
  *   - shared memory is filled with NaN before each block, and has a fence behind every array;
  *   - vector loads and stores are aligned;
  *   - what is copied to shared memory in the background arrives when the thread waits for it;
+ *   - device memory cannot be touched but by kernels, copies and the library (memory.c), and what these take as an
+ *     address of the device is NULL or within a block of device memory;
  *   - SUTURE_EMULATE_ORDER=reverse runs the threads of a block, and the blocks of a grid, from the last to
  *     the first: a kernel whose result changes lacks a barrier.
  *
@@ -20,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <type_traits>
 
 #define __global__
 #define __restrict__ __restrict
@@ -122,6 +125,14 @@ static inline uint16_t emulate_bf16(float x)
     memcpy(&bits, &x, sizeof bits);
     if (x != x) return 0x7fff;
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* What a kernel is launched with: see launch.h. */
+extern "C" void su_emulate_need_device(const char *who, const void *memory, size_t bytes);
+template <class T> static inline void emulate_argument(const char *kernel, const T &x)
+{
+    if constexpr (std::is_pointer_v<T>)
+        if (x) su_emulate_need_device(kernel, x, 0);
 }
 
 /* Tensor cores: see tensor.h, which has the layouts. */

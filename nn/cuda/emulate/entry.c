@@ -51,6 +51,9 @@ static bool multiply(su_cuda *c, const su_cuda_product *p)
     float *total = su_alloc((size_t)p->n, sizeof *total), *part = su_alloc((size_t)p->n, sizeof *part);
     bool memory = a && b && total && part;
     if (!memory) su_cuda_fail(c, SU_ENOMEM, "no memory for an emulated product");
+    const void *const operands[] = {p->a, p->b, p->c, p->bias ? p->bias : p->c};
+    for (int i = 0; i < 4; i++) su_emulate_need_device("matrix product", operands[i], 0);
+    su_emulate_open();
     for (int64_t l = 0; l < p->k && memory; l++)
         for (int64_t j = 0; j < p->n; j++)
             b[l * p->n + j] = element(p->b, p->in, p->tb ? j * p->ldb + l : l * p->ldb + j);
@@ -64,6 +67,7 @@ static bool multiply(su_cuda *c, const su_cuda_product *p)
             set_element(p->c, p->out, i * p->ldc + j, x);
         }
     }
+    su_emulate_close();
     su_free(a);
     su_free(b);
     su_free(total);

@@ -255,6 +255,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
            "less aligned than was promised");
     cublasStatus_t st = turn(CUBLAS_STATUS_EXECUTION_FAILED);
     if (st) return st;
+    const void *const operands[] = {a, b, result, workspace};
+    for (int i = 0; i < 4; i++) su_emulate_need_device("cublasLtMatmul", operands[i], 0);
+    su_emulate_open();
     float *x = lines(a, la, !ta, m, k), *y = lines(b, lb, tb, n, k);
     for (int64_t j = 0; x && y && j < n; j++)
         for (int64_t i = 0; i < m; i++) {
@@ -265,6 +268,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
             put(result, lc->type, j * lc->ld + i,
                 *(const float *)alpha * dot(x + i * k, y + j * k, k, chosen.terms) + before + bias);
         }
+    su_emulate_close();
     if (!x || !y) st = CUBLAS_STATUS_ALLOC_FAILED;
     su_free(x);
     su_free(y);

@@ -16,6 +16,17 @@ extern "C" {
 
 extern const su_cuda_runtime su_emulate_runtime;
 
+/* Device memory (memory.c). It can be touched between open and close only; they nest. One thread at a time. */
+void su_emulate_open(void);
+void su_emulate_close(void);
+/* Filled with NaN, 64-byte aligned; NULL: no room. */
+void *su_emulate_take(size_t bytes);
+/* Returns how many bytes it had. */
+size_t su_emulate_give(void *memory);
+/* Stop the program, named `who`, when bytes at this address are not one block's, or not the host's. */
+void su_emulate_need_device(const char *who, const void *memory, size_t bytes);
+void su_emulate_need_host(const char *who, const void *memory, size_t bytes);
+
 /* Runs grid x block threads to their end. */
 int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
                       size_t shared);

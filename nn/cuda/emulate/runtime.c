@@ -1,22 +1,16 @@
-/* The runtime on the host: memory is memory, a stream is always empty, a launch has ended when it returns. */
+/* The runtime on the host: a stream is always empty, a launch has ended when it returns. */
 #include "nn/cuda/emulate/host.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAUNCH_FAILURE = 719, POISON = 8 << 20 /* bytes of a block that begin as NaN */ };
+enum { LAUNCH_FAILURE = 719 };
 
 static struct {
     int64_t calls, fail_at;
     bool fail_on;      /* all later ones too */
     size_t used, most; /* bytes of memory */
 } state = {.most = (size_t)64 << 30};
-
-/* In front of every block. */
-typedef struct {
-    size_t bytes;
-    char pad[56];
-} header;
 
 static int call(int failure)
 {
@@ -78,33 +72,18 @@ static int memory_info(size_t *free_bytes, size_t *total)
     return call(LAUNCH_FAILURE);
 }
 
-static int take(void **memory, size_t bytes, bool poison)
-{
-    header *h = aligned_alloc(64, (sizeof *h + bytes + 63) / 64 * 64);
-    if (!h) return SU_CUDA_EMEMORY;
-    h->bytes = bytes;
-    *memory = h + 1;
-    if (poison) memset(*memory, 0xff, bytes < POISON ? bytes : POISON);
-    return SU_CUDA_OK;
-}
-
 static int allocate(void **memory, size_t bytes)
 {
     *memory = NULL;
     int code = call(SU_CUDA_EMEMORY);
-    if (!code && bytes > state.most - state.used) code = SU_CUDA_EMEMORY;
-    if (!code) code = take(memory, bytes, true);
+    if (!code && (bytes > state.most - state.used || !(*memory = su_emulate_take(bytes)))) code = SU_CUDA_EMEMORY;
     if (!code) state.used += bytes;
     return code;
 }
 
 static int release(void *memory)
 {
-    if (memory) {
-        header *h = (header *)memory - 1;
-        state.used -= h->bytes;
-        free(h);
-    }
+    if (memory) state.used -= su_emulate_give(memory);
     return call(LAUNCH_FAILURE);
 }
 
@@ -112,14 +91,13 @@ static int allocate_host(void **memory, size_t bytes)
 {
     *memory = NULL;
     int code = call(SU_CUDA_EMEMORY);
-    return code ? code : take(memory, bytes, false);
+    if (!code && !(*memory = malloc(bytes))) code = SU_CUDA_EMEMORY;
+    return code;
 }
 
 static int release_host(void *memory)
 {
-    if (memory) {
-        free((header *)memory - 1);
-    }
+    free(memory);
     return call(LAUNCH_FAILURE);
 }
 
@@ -127,15 +105,24 @@ static int set(void *memory, int byte, size_t bytes, void *stream)
 {
     (void)stream;
     int code = call(LAUNCH_FAILURE);
-    if (!code && bytes) memset(memory, byte, bytes);
+    if (code || !bytes) return code;
+    su_emulate_need_device("set", memory, bytes);
+    su_emulate_open();
+    memset(memory, byte, bytes);
+    su_emulate_close();
     return code;
 }
 
 static int copy(void *to, const void *from, size_t bytes, int direction, void *stream)
 {
-    (void)direction, (void)stream;
+    (void)stream;
     int code = call(LAUNCH_FAILURE);
-    if (!code && bytes) memmove(to, from, bytes);
+    if (code || !bytes) return code;
+    (direction == SU_CUDA_TO_HOST ? su_emulate_need_host : su_emulate_need_device)("copy to", to, bytes);
+    (direction == SU_CUDA_TO_DEVICE ? su_emulate_need_host : su_emulate_need_device)("copy from", from, bytes);
+    su_emulate_open();
+    memmove(to, from, bytes);
+    su_emulate_close();
     return code;
 }
 
@@ -185,7 +172,11 @@ static int launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid,
 {
     (void)stream;
     int code = call(LAUNCH_FAILURE);
-    return code ? code : su_emulate_launch(kernel, invoke, grid, block, args, shared);
+    if (code) return code;
+    su_emulate_open();
+    code = su_emulate_launch(kernel, invoke, grid, block, args, shared);
+    su_emulate_close();
+    return code;
 }
 
 static int allow_shared(const void *kernel, size_t bytes)
