@@ -263,7 +263,8 @@ su_status su_evidence_find(su_evidence *e, su_device *device, const float *z, co
         float *score = su_alloc((size_t)n * (size_t)m, sizeof *score);
         st = row && score ? SU_OK : su_fail(err, SU_ENOMEM, "no memory to look for evidence");
         if (!st)
-            st = device->ops->top_k(device, row, score, queries, e->resident, n, e->count, e->width, m, err);
+            st = device->ops->top_k(device, row, score, queries, e->resident, device->acc, 0, n, e->count,
+                                    e->width, m, err);
         enough = true;
         for (int32_t q = 0; q < n && !st; q++) {
             found[q] = 0;

@@ -214,10 +214,13 @@ typedef struct {
     void (*adamw)(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o, int64_t n);
 
     /* --- search ----------------------------------------------------------------------------------------- */
-    /* For every query row the k largest inner products with rows of x (acc), ties to the smaller row number,
-     * sorted. rows int64 [queries, k], scores float [queries, k], both HOST memory. k <= n. */
-    su_status (*top_k)(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x,
-                       int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err);
+    /* For every query row, C*, the k largest inner products with rows of x, ties to the smaller row number, sorted.
+     * A score is the sum of exact products, formed in double and rounded to float. type: of x, acc's or SU_DTYPE_BF16.
+     * longest: no row of x is longer; 0 where that is not known, and the device looks itself if it must. rows int64
+     * [queries, k], scores float [queries, k], both HOST memory. k <= n. */
+    su_status (*top_k)(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x, su_dtype type,
+                       double longest, int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err);
+
     /* For every row of x, A* [rows, classes], its k largest numbers, sorted, ties to the smaller class, and its
      * log-sum-exp. which int32 [rows, k], values float [rows, k], log_sums float [rows], all HOST memory.
      * 1 <= k <= classes; no NaN. */

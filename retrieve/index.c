@@ -312,7 +312,7 @@ su_status su_index_search(const su_index *x, su_device *device, const float *que
     if (!st && want > 0) {
         device->ops->upload(device, vectors, from, (size_t)n * row);
         device->ops->upload(device, q, query, row);
-        st = device->ops->top_k(device, rows, scores, q, vectors, 1, n, x->width, want, err);
+        st = device->ops->top_k(device, rows, scores, q, vectors, SU_DTYPE_F32, 0, 1, n, x->width, want, err);
     }
     for (int32_t i = 0; i < want && !st; i++)
         hits[i] = (su_hit){.row = chosen[rows[i]], .score = (double)scores[i]};

@@ -4,6 +4,7 @@
 #include "nn/cpu/math.h"
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     QUERIES = 256,  /* queries answered together */

@@ -77,7 +77,7 @@ void su_cuda_sum_squares(su_device *d, double *result, const void *x, int64_t n)
 void su_cuda_adamw(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o, int64_t n);
 
 /* search.cu */
-su_status su_cuda_top_k(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x,
-                        int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err);
+su_status su_cuda_top_k(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x, su_dtype type,
+                        double longest, int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err);
 su_status su_cuda_largest(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
                           int32_t classes, int32_t k, su_error *err);

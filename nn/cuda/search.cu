@@ -1,15 +1,28 @@
 /* Exact search: the k best inner products of every query.
  *
- * Rows of x are scored in tiles, many queries together, by one matrix product in float. A block then goes over
- * one query's row of the tile: what beats the worst of the query's list is gathered in shared memory, and sorted
- * into the list whenever that is full. Candidates are 64-bit keys, so that a comparison is one of integers:
+ * Rows of x are scored in tiles, many queries together, by one matrix product. A block then goes over one query's row
+ * of the tile; what beats the worst of the query's list joins it. Candidates are 64-bit keys, so that a comparison is
+ * one of integers:
  *
  *     | score, mapped so that larger is larger, 32 bits | 2^32 - 1 - row |        equal scores: smaller row first
  *
- * A product may round equal rows differently at different places. So k + SPARE candidates are kept, scored again
- * in double, one product after the other, and ordered by that: a query has the same answer alone and in a group,
- * and the same as on the CPU. (Only where more than SPARE rows lie within the rounding of the k-th score may the
- * choice among them differ.) */
+ * More candidates than k are kept, scored again in double, one product after the other, and ordered by that: a query
+ * has the same answer alone and in a group, and the same as on the CPU.
+ *
+ * Rows of floats. The product is one of floats, and SPARE candidates are kept besides. Only where more than SPARE rows
+ * lie within the rounding of the k-th score may the choice among them differ, as on the CPU.
+ *
+ * Rows of bf16. The product is one of bf16 on tensor cores, written as bf16, and MORE candidates are kept. With q' the
+ * query rounded to bf16, t the sum as it is formed in float, o as it is written, and X no less than any row's length:
+ *
+ *     |<q,x> - <q',x>| <= |q - q'| X                                                    [Cauchy-Schwarz]
+ *     |<q',x> - t|     <= (width + 64) 2^-22 |q'| X      products are exact; every addition loses at most 2^-22 of the
+ *                                                        sum of magnitudes, four times what rounding to float does
+ *     |t - o|          <= 2^-8.99 |o|                    rounding to bf16, seen from the rounded side
+ *
+ * So no row that was not kept scores above o + 2^-8.99 |o| + (|q - q'| + (width + 64) 2^-22 |q'|) X with o the least
+ * kept. Where that lies below the k-th exact score the answer is proven; a query for which it does not is answered
+ * again with products of floats. */
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
 #include "nn/cuda/product.h"
@@ -17,7 +30,8 @@
 #include <stdlib.h>
 
 enum {
-    QUERIES = 512,       /* answered together */
+    QUERIES = 512,       /* answered together; HALF_QUERIES among rows of bf16: their scores are half as large */
+    HALF_QUERIES = 1024,
     COLUMNS = 16384,     /* rows of x scored together */
     THREADS = 256,
     EACH = 4,            /* scores of a thread before the block looks how many were gathered */
@@ -25,7 +39,13 @@ enum {
     GATHERED = 2048,     /* keys in shared memory: a list, and what may join it */
     KEPT_MOST = GATHERED - STEP,
     SPARE = 16,
+    MORE = 54,
+    PACKED = 8,          /* scores of bf16 that a thread reads together */
+    JOINING = 4096,      /* keys in shared memory: a list, and what may join it */
+    SOME = 256,          /* so few are sorted by counting */
 };
+
+static constexpr float PART = 0x1.03p-9f; /* of a number of bf16: how far from it what was rounded may lie */
 
 DEVICE uint64_t key_of(float score, int64_t row)
 {
@@ -40,12 +60,17 @@ DEVICE float score_of(uint64_t key)
     return bits_float(order >> 31 ? order & 0x7fffffffu : ~order);
 }
 
-/* keys [GATHERED], largest first: a bitonic network. */
-DEVICE void sort_keys(uint64_t *keys)
+DEVICE int64_t row_of(uint64_t key)
 {
-    for (int size = 2; size <= GATHERED; size *= 2) {
+    return (int64_t)(0xffffffffu - (uint32_t)key);
+}
+
+/* keys [count], a power of two, largest first: a bitonic network. */
+DEVICE void sort_keys(uint64_t *keys, int count)
+{
+    for (int size = 2; size <= count; size *= 2) {
         for (int apart = size / 2; apart > 0; apart /= 2) {
-            for (int e = (int)threadIdx.x; e < GATHERED / 2; e += THREADS) {
+            for (int e = (int)threadIdx.x; e < count / 2; e += THREADS) {
                 const int i = e / apart * apart * 2 + e % apart, j = i + apart;
                 const bool falling = (i & size) == 0;
                 const uint64_t a = keys[i], b = keys[j];
@@ -87,7 +112,7 @@ __global__ void __launch_bounds__(THREADS)
         if (used <= KEPT_MOST && j0 + STEP < count) continue;
         if (used == kept) continue; /* nothing new, and the last step */
         __syncthreads();
-        sort_keys(keys);
+        sort_keys(keys, GATHERED);
         for (int i = kept + (int)threadIdx.x; i < GATHERED; i += THREADS) keys[i] = 0;
         __syncthreads();
         worst = keys[kept - 1];
@@ -97,8 +122,9 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* Each candidate's score in double, its products added one after the other. lists NULL: candidate i is row i. */
+template <class X>
 __global__ void search_rescore(double *exact, const uint64_t *lists, int64_t candidates, int64_t kept, const float *queries,
-                               const float *x, int width)
+                               const X *x, int width)
 {
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= candidates) return;
@@ -107,10 +133,175 @@ __global__ void search_rescore(double *exact, const uint64_t *lists, int64_t can
         return;
     }
     const float *query = queries + i / kept * width;
-    const float *row = x + (lists ? (int64_t)(0xffffffffu - (uint32_t)lists[i]) : i) * width;
+    const X *row = x + (lists ? row_of(lists[i]) : i) * width;
     double score = 0;
-    for (int k = 0; k < width; k++) score += (double)query[k] * (double)row[k]; /* each product is exact */
+    for (int k = 0; k < width; k++) score += (double)query[k] * (double)get(row[k]); /* each product is exact */
     exact[i] = score;
+}
+
+/* --- among rows of bf16 --- */
+
+/* A warp has a query: as the product reads it, and how far its scores may lie from their true values, in lengths of a
+ * row. */
+__global__ void search_queries(bf16 *to, double *reach, const float *queries, int64_t count, int width, int stride)
+{
+    const int64_t q = (int64_t)blockIdx.x * (THREADS / WARP) + warp_id();
+    if (q >= count) return;
+    double lost = 0, length = 0;
+    for (int k = lane_id(); k < stride; k += WARP) {
+        const float x = k < width ? queries[q * width + k] : 0.0f, kept = rounded<bf16>(x);
+        put(to[q * stride + k], x);
+        lost += ((double)x - (double)kept) * ((double)x - (double)kept);
+        length += (double)kept * (double)kept;
+    }
+    lost = sqrt(warp_sum(lost)), length = sqrt(warp_sum(length));
+    if (lane_id() == 0) reach[q] = lost * (1 + 1e-9) + (width + 64) * 0x1p-22 * length;
+}
+
+/* squares[block]: of the longest of the block's rows, NaN and infinity as 1e300. A warp has a row at a time. */
+template <int V>
+__global__ void __launch_bounds__(THREADS) search_longest(double *squares, const bf16 *x, int64_t n, int width)
+{
+    SHARED(double, room, THREADS / WARP);
+    double most = 0;
+    for (int64_t r = (int64_t)blockIdx.x * (THREADS / WARP) + warp_id(); r < n; r += (int64_t)gridDim.x * (THREADS / WARP)) {
+        float square = 0, v[V];
+        for (int k = lane_id() * V; k < width; k += WARP * V) {
+            load(v, x + r * width + k);
+            UNROLL for (int e = 0; e < V; e++) square += v[e] * v[e];
+        }
+        square = warp_sum(square);
+        if (!((double)square <= most)) most = square < 1e37f ? (double)square : 1e300;
+    }
+    if (lane_id() == 0) room[warp_id()] = most;
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    for (int w = 0; w < THREADS / WARP; w++) most = room[w] > most ? room[w] : most;
+    squares[blockIdx.x] = most;
+}
+
+/* Scores j .. j + PACKED - 1 of a row; what lies behind its end is below all others. */
+DEVICE void load_scores(float (&v)[PACKED], const bf16 *row, int j, int count)
+{
+    if (j + PACKED <= count)
+        load(v, row + j);
+    else
+        UNROLL for (int e = 0; e < PACKED; e++) v[e] = j + e < count ? get(row[j + e]) : -INFINITY;
+}
+
+/* Whether a thread has a score that may join the list. */
+DEVICE bool any_joins(const bf16 *row, int count, float least)
+{
+    bool any = false;
+    for (int j = (int)threadIdx.x * PACKED; j < count; j += THREADS * PACKED) {
+        float v[PACKED], most;
+        load_scores(v, row, j, count);
+        most = v[0];
+        UNROLL for (int e = 1; e < PACKED; e++) most = fmaxf(most, v[e]);
+        any |= most >= least;
+    }
+    return any;
+}
+
+/* The keys [used] of the list and of what joined it, sorted; zeros behind them. */
+DEVICE void sort_joined(uint64_t *keys, int used)
+{
+    if (used <= SOME) {
+        const int i = (int)threadIdx.x;
+        const uint64_t key = i < used ? keys[i] : 0;
+        int rank = 0;
+        for (int j = 0; j < used; j++) rank += keys[j] > key || (keys[j] == key && j < i);
+        __syncthreads();
+        if (i < used) keys[rank] = key;
+        __syncthreads();
+        return;
+    }
+    int size = 2 * SOME;
+    while (size < used) size *= 2;
+    for (int i = used + (int)threadIdx.x; i < size; i += THREADS) keys[i] = 0;
+    __syncthreads();
+    sort_keys(keys, size);
+}
+
+/* As search_select, of bf16: most blocks find nothing that joins and have only read their scores. */
+__global__ void __launch_bounds__(THREADS)
+    search_filter(uint64_t *lists, int kept, const bf16 *scores, int64_t first, int count)
+{
+    SHARED(uint64_t, keys, JOINING);
+    SHARED(int, totals, THREADS / WARP);
+    SHARED(int, room, ROOM);
+    uint64_t *list = lists + (int64_t)blockIdx.x * kept;
+    const bf16 *row = scores + (int64_t)blockIdx.x * COLUMNS;
+    uint64_t worst = list[kept - 1];
+    if (block_sum((int)any_joins(row, count, worst ? score_of(worst) : -INFINITY), room) == 0) return;
+    for (int i = (int)threadIdx.x; i < kept; i += THREADS) keys[i] = list[i];
+    int used = kept; /* the same in every thread */
+    for (int j0 = 0; j0 < count; j0 += THREADS * PACKED) {
+        const int j = j0 + (int)threadIdx.x * PACKED;
+        uint64_t joining[PACKED];
+        float v[PACKED];
+        int own = 0;
+        load_scores(v, row, j, count);
+        UNROLL for (int e = 0; e < PACKED; e++)
+        {
+            joining[e] = j + e < count ? key_of(v[e], first + j + e) : 0;
+            if (joining[e] <= worst) joining[e] = 0;
+            own += joining[e] != 0;
+        }
+        int at = own; /* of this lane and those before it */
+        UNROLL for (int step = 1; step < WARP; step *= 2)
+        {
+            const int before = __shfl_up_sync(ALL_LANES, at, step);
+            if (lane_id() >= step) at += before;
+        }
+        __syncthreads(); /* totals have been read, and keys written */
+        if (lane_id() == WARP - 1) totals[warp_id()] = at;
+        __syncthreads();
+        at += used - own;
+        for (int w = 0; w < THREADS / WARP; w++) {
+            if (w < warp_id()) at += totals[w];
+            used += totals[w];
+        }
+        UNROLL for (int e = 0; e < PACKED; e++)
+            if (joining[e]) keys[at++] = joining[e];
+        if (used == kept || (used + THREADS * PACKED <= JOINING && j0 + THREADS * PACKED < count)) continue;
+        __syncthreads();
+        sort_joined(keys, used);
+        worst = keys[kept - 1];
+        used = kept;
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < kept; i += THREADS) list[i] = keys[i];
+}
+
+/* A block has a query: its candidates in the order of their exact scores, and whether that is proven (see above).
+ * whole: every row of x is among the candidates. */
+__global__ void __launch_bounds__(THREADS)
+    search_order(int64_t *rows, float *scores, int32_t *proven, const uint64_t *lists, const double *exact, const double *reach,
+                 const double *squares, int parts, int kept, int k, bool whole)
+{
+    SHARED(uint64_t, keys, KEPT_MOST);
+    const int64_t q = blockIdx.x;
+    const uint64_t *list = lists + q * kept;
+    for (int i = (int)threadIdx.x; i < kept; i += THREADS)
+        keys[i] = list[i] ? key_of((float)exact[q * kept + i], row_of(list[i])) : 0;
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < kept; i += THREADS) {
+        const uint64_t key = keys[i];
+        int rank = 0;
+        for (int j = 0; j < kept; j++) rank += keys[j] > key || (keys[j] == key && j < i);
+        if (rank >= k) continue;
+        rows[q * k + rank] = row_of(key);
+        scores[q * k + rank] = score_of(key);
+        if (rank < k - 1) continue;
+        double longest = 0;
+        for (int p = 0; p < parts; p++) longest = squares[p] > longest ? squares[p] : longest;
+        const double off = reach[q] * sqrt(longest) * (1 + 1e-4); /* squares were summed in float */
+        const double least = (double)score_of(list[kept - 1]), size = least < 0 ? -least : least;
+        const double limit = least + (double)PART * size + off + 1e-37;
+        /* off < 1e25: no sum has left float's range. A list with room left has met NaN. */
+        proven[q] = key != 0 && (whole || (list[kept - 1] != 0 && off < 1e25 && (float)limit < score_of(key)));
+    }
 }
 
 /* --- the host's part --- */
@@ -150,13 +341,51 @@ static void order_candidates(int64_t *rows, float *scores, hit *hits, const uint
 
 typedef struct {
     su_cuda *c;
-    const float *queries, *x;
+    const float *queries; /* the group's first */
+    const void *x;
+    bool half; /* x is of bf16 */
     int64_t group, n;
     int width, kept;
-    uint64_t *lists; /* device: [group][kept] */
-    double *exact;   /* device: the same */
-    float *scores;   /* device: [group][COLUMNS] */
+    uint64_t *lists;       /* device: [group][kept] */
+    double *exact;         /* device: the same */
+    void *scores;          /* device: [group][COLUMNS], float or bf16 */
+    float *tile;           /* device: [COLUMNS][width], rows of bf16 as floats */
+    bf16 *halves;          /* device: [group][stride], queries as the product of bf16 reads them */
+    double *reach;         /* device: [group] */
+    int stride;
 } search_work;
+
+static const void *row_at(const search_work *w, int64_t row)
+{
+    return (const char *)w->x + (size_t)(row * w->width) * (w->half ? sizeof(bf16) : sizeof(float));
+}
+
+static void multiply(const search_work *w, const void *queries, int64_t stride, const void *rows, int64_t count, su_dtype type)
+{
+    su_cuda_product p = {};
+    p.a = queries, p.b = rows, p.c = w->scores;
+    p.tb = true;
+    p.m = w->group, p.n = count, p.k = w->width;
+    p.lda = stride, p.ldb = w->width, p.ldc = COLUMNS;
+    p.in = p.out = type;
+    p.alpha = 1;
+    su_cuda_multiply(w->c, &p);
+}
+
+static void rescore(const search_work *w, double *exact, const uint64_t *lists, int64_t candidates, int64_t kept)
+{
+    auto go = [&](auto zero) {
+        using X = decltype(zero);
+        launch(w->c, "top_k", su_cuda_parts(candidates, THREADS), THREADS, 0, search_rescore<X>)(
+            exact, lists, candidates, kept, w->queries, (const X *)w->x, w->width);
+    };
+    if (w->half)
+        go(bf16());
+    else
+        go(float());
+}
+
+/* --- products of floats --- */
 
 static void search_group(const search_work *w)
 {
@@ -164,35 +393,26 @@ static void search_group(const search_work *w)
     c->ops.zero(&c->device, w->lists, (size_t)(w->group * w->kept) * sizeof *w->lists);
     for (int64_t first = 0; first < w->n; first += COLUMNS) {
         const int64_t count = su_cuda_least(w->n - first, COLUMNS);
-        su_cuda_product p = {};
-        p.a = w->queries, p.b = w->x + first * w->width, p.c = w->scores;
-        p.tb = true;
-        p.m = w->group, p.n = count, p.k = w->width;
-        p.lda = p.ldb = w->width, p.ldc = COLUMNS;
-        p.in = p.out = SU_DTYPE_F32;
-        p.alpha = 1;
-        su_cuda_multiply(c, &p);
-        launch(c, "top_k", w->group, THREADS, 0, search_select)(w->lists, w->kept, w->scores, first, (int)count);
+        if (w->half) su_cuda_convert(&c->device, w->tile, SU_DTYPE_F32, row_at(w, first), SU_DTYPE_BF16, count * w->width);
+        multiply(w, w->queries, w->width, w->half ? w->tile : row_at(w, first), count, SU_DTYPE_F32);
+        launch(c, "top_k", w->group, THREADS, 0, search_select)(w->lists, w->kept, (const float *)w->scores, first, (int)count);
     }
-    const int64_t candidates = w->group * w->kept;
-    launch(c, "top_k", su_cuda_parts(candidates, THREADS), THREADS, 0, search_rescore)(w->exact, w->lists, candidates, w->kept,
-                                                                                       w->queries, w->x, w->width);
+    rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
 }
 
 /* More than a list holds are asked for: every row is scored in double, and the host sorts them. */
-static su_status search_all(su_cuda *c, int64_t *rows, float *scores, const float *queries, const float *x, int64_t nq,
-                            int64_t n, int32_t width, int32_t k, su_error *err)
+static su_status search_all(search_work *w, int64_t *rows, float *scores, int64_t nq, int32_t k, su_error *err)
 {
-    su_device *d = &c->device;
-    double *exact = (double *)su_cuda_scratch(c, (size_t)n * sizeof *exact);
-    if (!exact) return su_cuda_take(c, err, "a search", n);
+    su_device *d = &w->c->device;
+    const int64_t n = w->n;
+    double *exact = (double *)su_cuda_scratch(w->c, (size_t)n * sizeof *exact);
+    if (!exact) return su_cuda_take(w->c, err, "a search", n);
     double *host = (double *)su_alloc((size_t)n, sizeof *host);
     hit *hits = (hit *)su_alloc((size_t)n, sizeof *hits);
     su_status status = SU_OK;
     if (!host || !hits) status = su_fail(err, SU_ENOMEM, "no memory for the %d best of %lld rows", (int)k, (long long)n);
-    for (int64_t q = 0; q < nq && !status; q++) {
-        launch(c, "top_k", su_cuda_parts(n, THREADS), THREADS, 0, search_rescore)(exact, NULL, n, n, queries + q * width, x,
-                                                                                  width);
+    for (int64_t q = 0; q < nq && !status; q++, w->queries += w->width) {
+        rescore(w, exact, NULL, n, n);
         d->ops->download(d, host, exact, (size_t)n * sizeof *host);
         status = d->ops->sync(d, err);
         for (int64_t i = 0; i < n; i++) hits[i] = hit{(float)host[i], i};
@@ -203,47 +423,144 @@ static su_status search_all(su_cuda *c, int64_t *rows, float *scores, const floa
     return status;
 }
 
-su_status su_cuda_top_k(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x,
-                        int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err)
+static su_status search_floats(search_work *w, int64_t *rows, float *scores, int64_t nq, int32_t k, su_error *err)
 {
-    su_cuda *c = su_cuda_of(d);
-    if (nq < 0 || width < 1 || k < 1 || k > n)
-        return su_fail(err, SU_EINVAL, "cannot take the %d best of %lld rows of width %d", (int)k,
-                       (long long)n, (int)width);
-    if (n > UINT32_MAX) return su_fail(err, SU_ELIMIT, "the GPU searches 2^32 - 1 rows at most, not %lld", (long long)n);
-    if (nq == 0) return SU_OK;
-    if (k > KEPT_MOST - SPARE)
-        return search_all(c, rows, scores, (const float *)queries, (const float *)x, nq, n, width, k, err);
-    search_work w = {};
-    w.c = c, w.x = (const float *)x, w.n = n, w.width = width;
+    su_cuda *c = w->c;
+    su_device *d = &c->device;
+    if (k > KEPT_MOST - SPARE) return search_all(w, rows, scores, nq, k, err);
     const int64_t most = su_cuda_least(nq, QUERIES);
-    w.kept = (int)su_cuda_least(n, k + SPARE);
-    const size_t lists = su_cuda_room(most * w.kept, sizeof(uint64_t)), exact = su_cuda_room(most * w.kept, sizeof(double));
-    char *m = (char *)su_cuda_scratch(c, lists + exact + (size_t)(most * COLUMNS) * sizeof(float));
-    if (!m) return su_cuda_take(c, err, "a search", n);
-    w.lists = (uint64_t *)(void *)m;
-    w.exact = (double *)(void *)(m + lists);
-    w.scores = (float *)(void *)(m + lists + exact);
-    uint64_t *host_lists = (uint64_t *)su_alloc((size_t)(most * w.kept), sizeof *host_lists);
-    double *host_exact = (double *)su_alloc((size_t)(most * w.kept), sizeof *host_exact);
-    hit *hits = (hit *)su_alloc((size_t)w.kept, sizeof *hits);
+    w->kept = (int)su_cuda_least(w->n, k + SPARE);
+    const size_t lists = su_cuda_room(most * w->kept, sizeof(uint64_t)), exact = su_cuda_room(most * w->kept, sizeof(double));
+    const size_t tiles = su_cuda_room(most * COLUMNS, sizeof(float));
+    const size_t tile = w->half ? su_cuda_room((int64_t)COLUMNS * w->width, sizeof(float)) : 0;
+    char *m = (char *)su_cuda_scratch(c, lists + exact + tiles + tile);
+    if (!m) return su_cuda_take(c, err, "a search", w->n);
+    w->lists = (uint64_t *)(void *)m;
+    w->exact = (double *)(void *)(m + lists);
+    w->scores = m + lists + exact;
+    w->tile = (float *)(void *)(m + lists + exact + tiles);
+    uint64_t *host_lists = (uint64_t *)su_alloc((size_t)(most * w->kept), sizeof *host_lists);
+    double *host_exact = (double *)su_alloc((size_t)(most * w->kept), sizeof *host_exact);
+    hit *hits = (hit *)su_alloc((size_t)w->kept, sizeof *hits);
     su_status status = SU_OK;
     if (!host_lists || !host_exact || !hits)
         status = su_fail(err, SU_ENOMEM, "no memory for the %d best of %lld queries", (int)k, (long long)most);
-    for (int64_t first = 0; first < nq && !status; first += QUERIES) {
-        w.group = su_cuda_least(nq - first, QUERIES);
-        w.queries = (const float *)queries + first * width;
-        search_group(&w);
-        d->ops->download(d, host_lists, w.lists, (size_t)(w.group * w.kept) * sizeof *host_lists);
-        d->ops->download(d, host_exact, w.exact, (size_t)(w.group * w.kept) * sizeof *host_exact);
+    for (int64_t first = 0; first < nq && !status; first += QUERIES, w->queries += (int64_t)QUERIES * w->width) {
+        w->group = su_cuda_least(nq - first, QUERIES);
+        search_group(w);
+        d->ops->download(d, host_lists, w->lists, (size_t)(w->group * w->kept) * sizeof *host_lists);
+        d->ops->download(d, host_exact, w->exact, (size_t)(w->group * w->kept) * sizeof *host_exact);
         status = d->ops->sync(d, err);
-        for (int64_t q = 0; q < w.group && !status; q++)
-            order_candidates(rows + (first + q) * k, scores + (first + q) * k, hits, host_lists + q * w.kept, host_exact + q * w.kept,
-                  w.kept, k);
+        for (int64_t q = 0; q < w->group && !status; q++)
+            order_candidates(rows + (first + q) * k, scores + (first + q) * k, hits, host_lists + q * w->kept,
+                             host_exact + q * w->kept, w->kept, k);
     }
     su_free(host_lists);
     su_free(host_exact);
     su_free(hits);
+    return status;
+}
+
+/* --- products of bf16 --- */
+
+enum { LONGEST_BLOCKS = 1024 };
+
+/* squares: device, [LONGEST_BLOCKS]. Returns how many. */
+static int find_longest(const search_work *w, double *squares, double longest)
+{
+    su_cuda *c = w->c;
+    if (longest > 0) {
+        const double square = longest * longest;
+        c->ops.upload(&c->device, squares, &square, sizeof square);
+        return 1;
+    }
+    const int blocks = (int)su_cuda_least(su_cuda_parts(w->n, THREADS / WARP), LONGEST_BLOCKS);
+    const bool packs = su_cuda_packs(w->width, sizeof(bf16), w->x, NULL, NULL);
+    launch(c, "top_k", blocks, THREADS, 0, packs ? search_longest<PACKED> : search_longest<1>)(squares, (const bf16 *)w->x, w->n,
+                                                                                              w->width);
+    return blocks;
+}
+
+static void filter_group(const search_work *w)
+{
+    su_cuda *c = w->c;
+    launch(c, "top_k", su_cuda_parts(w->group, THREADS / WARP), THREADS, 0, search_queries)(w->halves, w->reach, w->queries,
+                                                                                           w->group, w->width, w->stride);
+    c->ops.zero(&c->device, w->lists, (size_t)(w->group * w->kept) * sizeof *w->lists);
+    for (int64_t first = 0; first < w->n; first += COLUMNS) {
+        const int64_t count = su_cuda_least(w->n - first, COLUMNS);
+        multiply(w, w->halves, w->stride, row_at(w, first), count, SU_DTYPE_BF16);
+        launch(c, "top_k", w->group, THREADS, 0, search_filter)(w->lists, w->kept, (const bf16 *)w->scores, first, (int)count);
+    }
+    rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
+}
+
+/* proven: host, [nq]. */
+static su_status search_halves(search_work *w, int64_t *rows, float *scores, int32_t *proven, double longest, int64_t nq,
+                               int32_t k, su_error *err)
+{
+    su_cuda *c = w->c;
+    su_device *d = &c->device;
+    const int64_t most = su_cuda_least(nq, HALF_QUERIES);
+    w->kept = (int)su_cuda_least(w->n, k + MORE);
+    w->stride = (w->width + 7) / 8 * 8;
+    const size_t sizes[] = {su_cuda_room(most * w->kept, sizeof(uint64_t)), su_cuda_room(most * w->kept, sizeof(double)),
+                            su_cuda_room(most * COLUMNS, sizeof(bf16)),     su_cuda_room(most * w->stride, sizeof(bf16)),
+                            su_cuda_room(most, sizeof(double)),             su_cuda_room(LONGEST_BLOCKS, sizeof(double)),
+                            su_cuda_room(most * k, sizeof(int64_t)),        su_cuda_room(most * k, sizeof(float)),
+                            su_cuda_room(most, sizeof(int32_t))};
+    enum { PARTS = sizeof sizes / sizeof *sizes };
+    size_t bytes = 0;
+    for (size_t size : sizes) bytes += size;
+    char *m = (char *)su_cuda_scratch(c, bytes), *at[PARTS];
+    if (!m) return su_cuda_take(c, err, "a search", w->n);
+    for (int i = 0; i < PARTS; i++) at[i] = m, m += sizes[i];
+    w->lists = (uint64_t *)(void *)at[0];
+    w->exact = (double *)(void *)at[1];
+    w->scores = at[2];
+    w->halves = (bf16 *)(void *)at[3];
+    w->reach = (double *)(void *)at[4];
+    double *squares = (double *)(void *)at[5];
+    const int blocks = find_longest(w, squares, longest);
+    su_status status = SU_OK;
+    for (int64_t first = 0; first < nq && !status; first += HALF_QUERIES, w->queries += (int64_t)HALF_QUERIES * w->width) {
+        w->group = su_cuda_least(nq - first, HALF_QUERIES);
+        filter_group(w);
+        launch(c, "top_k", w->group, THREADS, 0, search_order)((int64_t *)(void *)at[6], (float *)(void *)at[7],
+                                                              (int32_t *)(void *)at[8], w->lists, w->exact, w->reach, squares,
+                                                              blocks, w->kept, (int)k, w->kept == w->n);
+        d->ops->download(d, rows + first * k, at[6], (size_t)(w->group * k) * sizeof *rows);
+        d->ops->download(d, scores + first * k, at[7], (size_t)(w->group * k) * sizeof *scores);
+        d->ops->download(d, proven + first, at[8], (size_t)w->group * sizeof *proven);
+        status = d->ops->sync(d, err);
+    }
+    return status;
+}
+
+su_status su_cuda_top_k(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x, su_dtype type,
+                        double longest, int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err)
+{
+    if (nq < 0 || width < 1 || k < 1 || k > n)
+        return su_fail(err, SU_EINVAL, "cannot take the %d best of %lld rows of width %d", (int)k,
+                       (long long)n, (int)width);
+    if (n > UINT32_MAX) return su_fail(err, SU_ELIMIT, "the GPU searches 2^32 - 1 rows at most, not %lld", (long long)n);
+    if (type != SU_DTYPE_F32 && type != SU_DTYPE_BF16)
+        return su_fail(err, SU_EUNSUPPORTED, "search takes rows of F32 or BF16, not of %s", su_dtype_name(type));
+    if (nq == 0) return SU_OK;
+    search_work w = {};
+    w.c = su_cuda_of(d), w.x = x, w.half = type == SU_DTYPE_BF16, w.n = n, w.width = width;
+    w.queries = (const float *)queries;
+    if (!w.half || k > KEPT_MOST - MORE) return search_floats(&w, rows, scores, nq, k, err);
+    int32_t *proven = (int32_t *)su_calloc((size_t)nq, sizeof *proven);
+    if (!proven) return su_fail(err, SU_ENOMEM, "no memory for the %d best of %lld queries", (int)k, (long long)nq);
+    su_status status = search_halves(&w, rows, scores, proven, longest, nq, k, err);
+    for (int64_t q = 0, end; q < nq && !status; q = end) { /* runs of those that are not proven */
+        for (end = q; end < nq && !proven[end]; end++) {}
+        w.queries = (const float *)queries + q * width;
+        if (end > q) status = search_floats(&w, rows + q * k, scores + q * k, end - q, k, err);
+        end += end == q;
+    }
+    su_free(proven);
     return status;
 }
 

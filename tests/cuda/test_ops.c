@@ -624,26 +624,39 @@ static void optimiser(void **state)
     }
 }
 
+/* Among rows of acc, and among rows of bf16, whose longest is told or not. */
 static void the_best_k_are_those_of_the_cpu(void **state)
 {
     enum { N = 20000, Q = 5, W = 24, K = 10 };
     (void)state;
-    int64_t rows[2][Q * K];
-    float scores[2][Q * K];
-    const array q = {"q", ACC, check_normal(1, Q * W, 1), Q * W, IN},
-                x = {"x", ACC, check_normal(2, N * W, 1), N * W, IN};
-    su_device *devices[] = {tested, cpu};
-    for (int k = 0; k < 2; k++) {
-        su_device *d = devices[k];
-        su_error err = {0};
-        void *queries = send(d, &q), *all = send(d, &x);
-        if (d->ops->top_k(d, rows[k], scores[k], queries, all, Q, N, W, K, &err)) fail_msg("%s", err.message);
-        d->ops->release(d, queries);
-        d->ops->release(d, all);
+    for (int way = 0; way < 3; way++) {
+        int64_t rows[2][Q * K];
+        float scores[2][Q * K];
+        const array q = {"q", ACC, check_normal(1, Q * W, 1), Q * W, IN};
+        array x = {"x", ACC, check_normal(2, N * W, 1), N * W, IN};
+        su_device *devices[] = {tested, cpu};
+        uint16_t *halves = check_alloc(N * W, sizeof *halves);
+        for (int i = 0; i < N * W; i++) {
+            const float f = (float)bf16_of(((const double *)x.values)[i]);
+            uint32_t bits;
+            memcpy(&bits, &f, sizeof bits);
+            halves[i] = (uint16_t)(bits >> 16);
+        }
+        for (int k = 0; k < 2; k++) {
+            su_device *d = devices[k];
+            su_error err = {0};
+            void *queries = send(d, &q), *all = send(d, &x);
+            if (way) d->ops->upload(d, all, halves, N * W * sizeof *halves);
+            if (d->ops->top_k(d, rows[k], scores[k], queries, all, way ? SU_DTYPE_BF16 : d->acc,
+                              way == 2 ? 40 : 0, Q, N, W, K, &err))
+                fail_msg("%s", err.message);
+            d->ops->release(d, queries);
+            d->ops->release(d, all);
+        }
+        assert_memory_equal(rows[0], rows[1], sizeof rows[0]);
+        assert_memory_equal(scores[0], scores[1], sizeof scores[0]);
+        check_free_all();
     }
-    assert_memory_equal(rows[0], rows[1], sizeof rows[0]);
-    assert_memory_equal(scores[0], scores[1], sizeof scores[0]);
-    check_free_all();
 }
 
 static void the_largest_of_a_row_are_those_of_the_cpu(void **state)
