@@ -17,7 +17,7 @@
 #include "nn/cuda/launch.h"
 #include "nn/cuda/pairs.h"
 
-enum { ROW_THREADS = 256, ROW_WARPS = 4, SUM_THREADS = 1024 };
+enum { ROW_THREADS = 256, ROW_WARPS = 4, SUM_THREADS = 1024, V = 4 };
 
 static constexpr float NEVER = -1e30f; /* the exponent of what is no pair */
 
@@ -100,14 +100,29 @@ __global__ void __launch_bounds__(ROW_THREADS)
     SHARED(float, room_r, ROOM);
     const int64_t r = blockIdx.x, i = t.row + r;
     const float most = shift ? *shift : 0.0f, own = m.square[i];
+    const float *row = tile + r * t.stride, *squares = m.square + t.column;
+    T *to = e + r * t.stride;
     float stored = 0;
     double sum = 0;
-    for (int j = (int)threadIdx.x; j < t.columns; j += ROW_THREADS) {
-        const float x =
-            expf(exponent(tile[r * t.stride + j], own, m.square[t.column + j], t.column + j != i) - most);
-        put(e[r * t.stride + j], x);
-        sum += (double)x;
-        stored += rounded<T>(x);
+    for (int64_t j = (int64_t)threadIdx.x * V; j < t.columns; j += ROW_THREADS * V) {
+        float x[V], other[V], some = 0;
+        const bool whole = j + V <= t.columns;
+        if (whole) {
+            load(x, row + j);
+            load(other, squares + j);
+        }
+        UNROLL for (int k = 0; k < V; k++)
+        {
+            if (!whole) x[k] = j + k < t.columns ? row[j + k] : 0.0f, other[k] = j + k < t.columns ? squares[j + k] : 0.0f;
+            x[k] = expf(exponent(x[k], own, other[k], t.column + j + k != i && j + k < t.columns) - most);
+            some += x[k];
+            stored += rounded<T>(x[k]);
+        }
+        sum += (double)some;
+        if (whole)
+            store(to + j, x);
+        else
+            for (int k = 0; j + k < t.columns; k++) put(to[j + k], x[k]);
     }
     sum = block_sum(sum, room);
     stored = block_sum(stored, room_r);

@@ -7,16 +7,19 @@
  *     dY += weight e^s/(2N) G^T X
  *     ds += weight/(2N) sum_ij G_ij S_ij
  *
- * 8 N^2 D operations in all. Memory: one tile of S, one of G, 6 N numbers, and on a bf16 device X and Y once
- * more in bf16. */
+ * 8 N^2 D operations in all. Memory: one tile of S, one of G, 7 N numbers, statistics of the tile's pieces, and on a
+ * bf16 device X and Y once more in bf16. */
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
 #include "nn/cuda/pairs.h"
 
 enum {
     ROW_THREADS = 256,
-    COLUMN_ROWS = 128, /* rows of a tile over which a block forms statistics of its columns */
-    COLUMN_LANES = 8,  /* threads that share a column */
+    PIECE_ROWS = 64, /* of the piece of a tile whose statistics a block forms: a lane has V of a row's columns */
+    V = 4,
+    PIECE_COLUMNS = WARP * V,
+    PIECE_WARPS = 8,
+    JOIN_THREADS = 64,
     THREADS = 256,
 };
 
@@ -53,59 +56,84 @@ DEVICE void join(float &most, float &sum, float other_most, float other_sum)
     most = both;
 }
 
-/* A block has a row of the tile. */
-__global__ void __launch_bounds__(ROW_THREADS) infonce_row_statistics(statistics s, const float *tile, pair_tile t)
+/* V scores of a row of the tile, scaled; NEVER behind its end. */
+DEVICE void load_scores(float (&x)[V], const float *row, int64_t j, int64_t columns, float scale)
 {
-    SHARED(float, room, ROOM);
-    const int64_t r = blockIdx.x, i = t.row + r;
-    const float scale = *s.scale, *row = tile + r * t.stride;
-    float most = NEVER, sum = 0;
-    for (int j = (int)threadIdx.x; j < t.columns; j += ROW_THREADS) {
-        const float x = row[j] * scale;
-        most = fmaxf(most, x);
-        if (t.column + j == i) s.own[i] = x;
+    if (j + V <= columns) {
+        load(x, row + j);
+        UNROLL for (int e = 0; e < V; e++) x[e] *= scale;
+    } else {
+        UNROLL for (int e = 0; e < V; e++) x[e] = j + e < columns ? row[j + e] * scale : NEVER;
     }
-    most = block_max(most, room);
-    for (int j = (int)threadIdx.x; j < t.columns; j += ROW_THREADS) sum += expf(row[j] * scale - most);
-    sum = block_sum(sum, room);
-    if (threadIdx.x > 0) return;
-    float all = s.row_most[i], total = s.row_sum[i];
-    join(all, total, most, sum);
-    s.row_most[i] = all;
-    s.row_sum[i] = total;
 }
 
-/* A block has 32 columns and COLUMN_ROWS rows of the tile. parts [2][blocks down][columns]: most, then sums. */
-__global__ void __launch_bounds__(WARP *COLUMN_LANES)
-    infonce_column_parts(float *parts, const float *tile, const float *scale_at, pair_tile t, int down)
+/* Statistics of the rows and of the columns of pieces, first the largest, then the sums:
+ *     rows [2][across][t.rows]      columns [2][down][t.columns]      across, down: pieces of a row, of a column */
+struct parts {
+    float *rows, *columns;
+    int across, down;
+};
+
+/* A block has a piece, which it reads once: a warp has every eighth row, then a thread half a column. */
+__global__ void __launch_bounds__(WARP *PIECE_WARPS)
+    infonce_statistics(parts to, float *own, const float *tile, const float *scale_at, pair_tile t)
 {
-    SHARED(float, mosts, WARP *COLUMN_LANES);
-    SHARED(float, sums, WARP *COLUMN_LANES);
-    const int64_t part = blockIdx.x % down, j = (int64_t)(blockIdx.x / down) * WARP + lane_id();
-    const int64_t from = part * COLUMN_ROWS, to = from + COLUMN_ROWS < t.rows ? from + COLUMN_ROWS : t.rows;
+    enum { HALVES = WARP * PIECE_WARPS / PIECE_COLUMNS, EACH = PIECE_ROWS / PIECE_WARPS };
+    SHARED(float, piece, PIECE_ROWS *PIECE_COLUMNS);
+    SHARED(float, mosts, WARP *PIECE_WARPS);
+    SHARED(float, sums, WARP *PIECE_WARPS);
+    const int across = (int)(blockIdx.x % to.across), down = (int)(blockIdx.x / to.across);
+    const int64_t row = (int64_t)down * PIECE_ROWS, column = (int64_t)across * PIECE_COLUMNS, j = column + lane_id() * V;
     const float scale = *scale_at;
+    float x[EACH][V];
+    UNROLL for (int i = 0; i < EACH; i++)
+    {
+        const int64_t r = row + warp_id() + i * PIECE_WARPS;
+        load_scores(x[i], tile + r * t.stride, j, r < t.rows ? t.columns : 0, scale);
+        store(piece + (warp_id() + i * PIECE_WARPS) * PIECE_COLUMNS + lane_id() * V, x[i]);
+    }
+    UNROLL for (int i = 0; i < EACH; i++)
+    {
+        const int64_t r = row + warp_id() + i * PIECE_WARPS;
+        float most = x[i][0], sum = 0;
+        UNROLL for (int e = 1; e < V; e++) most = fmaxf(most, x[i][e]);
+        most = warp_max(most);
+        UNROLL for (int e = 0; e < V; e++) sum += expf(x[i][e] - most);
+        sum = warp_sum(sum);
+        UNROLL for (int e = 0; e < V; e++)
+            if (r < t.rows && j + e < t.columns && t.row + r == t.column + j + e) own[t.row + r] = x[i][e];
+        if (lane_id() > 0 || r >= t.rows) continue;
+        to.rows[across * t.rows + r] = most;
+        to.rows[(to.across + across) * t.rows + r] = sum;
+    }
+    __syncthreads();
+    const int c = (int)threadIdx.x % PIECE_COLUMNS, first = (int)threadIdx.x / PIECE_COLUMNS * (PIECE_ROWS / HALVES);
     float most = NEVER, sum = 0;
-    for (int64_t r = from + warp_id(); j < t.columns && r < to; r += COLUMN_LANES)
-        most = fmaxf(most, tile[r * t.stride + j] * scale);
-    for (int64_t r = from + warp_id(); j < t.columns && r < to; r += COLUMN_LANES)
-        sum += expf(tile[r * t.stride + j] * scale - most);
+    for (int r = first; r < first + PIECE_ROWS / HALVES; r++) most = fmaxf(most, piece[r * PIECE_COLUMNS + c]);
+    for (int r = first; r < first + PIECE_ROWS / HALVES; r++) sum += expf(piece[r * PIECE_COLUMNS + c] - most);
     mosts[threadIdx.x] = most;
     sums[threadIdx.x] = sum;
     __syncthreads();
-    if (warp_id() > 0 || j >= t.columns) return;
-    for (int w = 1; w < COLUMN_LANES; w++) join(most, sum, mosts[w * WARP + lane_id()], sums[w * WARP + lane_id()]);
-    parts[part * t.columns + j] = most;
-    parts[(down + part) * t.columns + j] = sum;
+    if ((int)threadIdx.x >= PIECE_COLUMNS || column + c >= t.columns) return;
+    for (int h = 1; h < HALVES; h++) join(most, sum, mosts[h * PIECE_COLUMNS + c], sums[h * PIECE_COLUMNS + c]);
+    to.columns[down * t.columns + column + c] = most;
+    to.columns[(to.down + down) * t.columns + column + c] = sum;
 }
 
-__global__ void infonce_column_join(statistics s, const float *parts, pair_tile t, int down)
+/* A thread has a row of the tile, or behind these a column: its statistics take in those of the pieces. */
+__global__ void infonce_join(statistics s, parts p, pair_tile t)
 {
-    const int64_t j = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (j >= t.columns) return;
-    float most = s.column_most[t.column + j], sum = s.column_sum[t.column + j];
-    for (int p = 0; p < down; p++) join(most, sum, parts[p * t.columns + j], parts[(down + p) * t.columns + j]);
-    s.column_most[t.column + j] = most;
-    s.column_sum[t.column + j] = sum;
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= t.rows + t.columns) return;
+    const bool rows = i < t.rows;
+    const int64_t at = rows ? i : i - t.rows, n = rows ? t.rows : t.columns, to = at + (rows ? t.row : t.column);
+    const int count = rows ? p.across : p.down;
+    const float *from = rows ? p.rows : p.columns;
+    float *mosts = rows ? s.row_most : s.column_most, *sums = rows ? s.row_sum : s.column_sum;
+    float most = mosts[to], sum = sums[to];
+    for (int k = 0; k < count; k++) join(most, sum, from[k * n + at], from[(count + k) * n + at]);
+    mosts[to] = most;
+    sums[to] = sum;
 }
 
 /* list[i] = (lse of row i - s_ii) + (lse of column i - s_ii), put together around the largest scores; then the
@@ -128,13 +156,34 @@ __global__ void __launch_bounds__(ROW_THREADS)
     SHARED(double, room, ROOM);
     const int64_t r = blockIdx.x, i = t.row + r;
     const float scale = *s.scale, *row = tile + r * t.stride, most = s.row_most[i], inverse = s.row_sum[i];
+    const float *mosts = s.column_most + t.column, *inverses = s.column_sum + t.column;
+    T *to = g + r * t.stride;
     double sum = 0;
-    for (int j = (int)threadIdx.x; j < t.columns; j += ROW_THREADS) {
-        const float x = row[j] * scale;
-        float p = expf(x - most) * inverse + expf(x - s.column_most[t.column + j]) * s.column_sum[t.column + j];
-        if (t.column + j == i) p -= 2.0f;
-        sum += (double)(p * x);
-        put(g[r * t.stride + j], p * scale);
+    auto one = [&](float x, int64_t j, float column_most, float column_inverse) {
+        const float p = expf(x - most) * inverse + expf(x - column_most) * column_inverse;
+        return t.column + j == i ? p - 2.0f : p;
+    };
+    for (int64_t j = (int64_t)threadIdx.x * V; j < t.columns; j += ROW_THREADS * V) {
+        float x[V], m[V], n[V], some = 0;
+        load_scores(x, row, j, t.columns, scale);
+        if (j + V <= t.columns) {
+            load(m, mosts + j);
+            load(n, inverses + j);
+            UNROLL for (int e = 0; e < V; e++)
+            {
+                const float p = one(x[e], j + e, m[e], n[e]);
+                some += p * x[e];
+                x[e] = p * scale;
+            }
+            store(to + j, x);
+        } else {
+            for (int e = 0; j + e < t.columns; e++) {
+                const float y = row[j + e] * scale, p = one(y, j + e, mosts[j + e], inverses[j + e]);
+                some += p * y;
+                put(to[j + e], p * scale);
+            }
+        }
+        sum += (double)some;
     }
     sum = block_sum(sum, room);
     if (threadIdx.x == 0) list[i] = (t.column > 0 ? list[i] : 0.0) + sum;
@@ -146,7 +195,8 @@ typedef struct {
     pair_rows x, y;
     int64_t n, width;
     statistics s;
-    float *tile, *parts;
+    float *tile;
+    parts p;
     void *g;
     double *list;
 } infonce_work;
@@ -156,12 +206,13 @@ static void statistics_pass(const infonce_work *w)
     su_cuda *c = w->c;
     pair_tile t = pair_first(w->n);
     do {
-        const int64_t down = su_cuda_parts(t.rows, COLUMN_ROWS);
+        parts p = w->p;
+        p.across = (int)su_cuda_parts(t.columns, PIECE_COLUMNS);
+        p.down = (int)su_cuda_parts(t.rows, PIECE_ROWS);
         pair_product(c, w->tile, &t, w->x, w->y, w->width);
-        launch(c, "infonce", t.rows, ROW_THREADS, 0, infonce_row_statistics)(w->s, w->tile, t);
-        launch(c, "infonce", down * su_cuda_parts(t.columns, WARP), WARP * COLUMN_LANES, 0, infonce_column_parts)(
-            w->parts, w->tile, w->s.scale, t, (int)down);
-        launch(c, "infonce", su_cuda_parts(t.columns, THREADS), THREADS, 0, infonce_column_join)(w->s, w->parts, t, (int)down);
+        launch(c, "infonce", (int64_t)p.across * p.down, WARP * PIECE_WARPS, 0, infonce_statistics)(p, w->s.own, w->tile,
+                                                                                                   w->s.scale, t);
+        launch(c, "infonce", su_cuda_parts(t.rows + t.columns, JOIN_THREADS), JOIN_THREADS, 0, infonce_join)(w->s, p, t);
     } while (pair_next(&t));
 }
 
@@ -199,12 +250,14 @@ su_status su_cuda_infonce(su_device *d, void *loss, void *dx, void *dy, void *d_
                        (long long)n, (int)width);
     if (n == 1) return SU_OK; /* one candidate: its probability is 1 */
     const bool copies = d->act == SU_DTYPE_BF16;
-    const int64_t area = pair_tile_rows(n) * pair_tile_stride(n), down = su_cuda_parts(pair_tile_rows(n), COLUMN_ROWS);
+    const int64_t side = pair_tile_rows(n), stride = pair_tile_stride(n), area = side * stride;
     const size_t rows = copies ? su_cuda_room(n * pair_stride(width), su_dtype_size(d->act)) : 0;
     const size_t tile = su_cuda_room(area, sizeof(float)), g = su_cuda_room(area, su_dtype_size(d->act));
-    const size_t parts = su_cuda_room(2 * down * pair_tile_stride(n), sizeof(float));
+    const size_t row_parts = su_cuda_room(2 * su_cuda_parts(stride, PIECE_COLUMNS) * side, sizeof(float));
+    const size_t column_parts = su_cuda_room(2 * su_cuda_parts(side, PIECE_ROWS) * stride, sizeof(float));
     const size_t list = su_cuda_room(n, sizeof(double)), numbers = su_cuda_room(n, sizeof(float));
-    char *m = (char *)su_cuda_scratch(c, 2 * rows + tile + g + parts + list + 5 * numbers + su_cuda_room(1, sizeof(float)));
+    char *m = (char *)su_cuda_scratch(c, 2 * rows + tile + g + row_parts + column_parts + list + 5 * numbers +
+                                             su_cuda_room(1, sizeof(float)));
     if (!m) return su_cuda_take(c, err, "InfoNCE", n);
     infonce_work w = {};
     w.c = c, w.n = n, w.width = width;
@@ -213,7 +266,8 @@ su_status su_cuda_infonce(su_device *d, void *loss, void *dx, void *dy, void *d_
     m += 2 * rows;
     w.tile = (float *)(void *)m, m += tile;
     w.g = m, m += g;
-    w.parts = (float *)(void *)m, m += parts;
+    w.p.rows = (float *)(void *)m, m += row_parts;
+    w.p.columns = (float *)(void *)m, m += column_parts;
     w.list = (double *)(void *)m, m += list;
     float **arrays[] = {&w.s.row_most, &w.s.row_sum, &w.s.column_most, &w.s.column_sum, &w.s.own};
     for (float **a : arrays) *a = (float *)(void *)m, m += numbers;

@@ -3,8 +3,12 @@
  *
  *            columns
  *         +---------+---------+--
- *   rows  | tile    |         |      TILE_ROWS x TILE_COLUMNS, float: 32 MB, which the L2 cache holds
+ *   rows  | tile    |         |      TILE_ROWS x TILE_COLUMNS, float
  *         +---------+---------+--
+ *
+ * A tile's side is the length of the sums that are formed from it, and its other side the rows that they go to: both
+ * are as long as it takes to give every multiprocessor work when these have 512 columns. 256 MB are beyond the L2
+ * cache, but a tile that it holds gives 32 of 132 multiprocessors work in those products, which are half of all.
  *
  * Where the device computes in bf16, embeddings enter the products rounded to bf16 and sums are formed in
  * float: an inner product of unit rows of width 512 is then off by about 1e-4. */
@@ -14,7 +18,11 @@
 #include "nn/cuda/internal.h"
 #include "nn/cuda/product.h"
 
-enum { TILE_ROWS = 2048, TILE_COLUMNS = 4096 };
+#ifdef __CUDACC__
+enum { TILE_ROWS = 8192, TILE_COLUMNS = 8192 };
+#else
+enum { TILE_ROWS = 64, TILE_COLUMNS = 128 }; /* emulated: so that tests walk over many */
+#endif
 
 typedef struct {
     int64_t n, row, column; /* the first of the tile */
