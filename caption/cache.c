@@ -2,6 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { IMAGES_AT_ONCE = 16 };
+
 /* Lists of a call on the device, max_rows each; the keys follow them. */
 enum {
     LIST_ID,
@@ -24,8 +26,11 @@ struct su_cache {
     void **text, **image; /* [depth]: act [slots*places, 2w], [slots*memory_tokens, 2w] */
     void *x, *next, *y, *q, *kv, *attended, *wide, *logits; /* act [max_rows, ...] */
     void *narrow;                                           /* F32 copy of logits where act is not */
-    void *staged;     /* act [memory_tokens][2w]: an image's keys and values as they are computed */
-    int32_t *by_head; /* their order in the cache: see plan */
+    void *seen;       /* act [slots][memory_tokens][memory_width]: images as they came */
+    bool *fresh;      /* [slots], host: set, and keys and values not computed yet */
+    int32_t at_once;  /* images whose keys and values are computed together */
+    void *staged;     /* act [at_once][memory_tokens][2w]: as they are computed */
+    int32_t *by_head; /* their order in the cache: see order_heads */
     int32_t *lists, *keys;
     int32_t *host; /* [2 * max_rows] */
 };
@@ -48,22 +53,26 @@ static void plan(su_cache *c, su_arena *a)
     c->wide = su_arena_take(a, n * wide, act);
     c->logits = su_arena_take(a, n * (size_t)k->vocabulary, act);
     c->narrow = c->device->act == SU_DTYPE_F32 ? c->logits : su_arena_take(a, n * (size_t)k->vocabulary, 4);
-    c->staged = su_arena_take(a, (size_t)c->memory_tokens * 2 * w, act);
-    c->by_head = su_arena_take(a, (size_t)c->memory_tokens * 2 * (size_t)k->heads, sizeof(int32_t));
+    const size_t images = (size_t)c->at_once * (size_t)c->memory_tokens;
+    c->seen = su_arena_take(a, (size_t)c->slots * (size_t)c->memory_tokens * (size_t)k->memory_width, act);
+    c->staged = su_arena_take(a, images * 2 * w, act);
+    c->by_head = su_arena_take(a, images * 2 * (size_t)k->heads, sizeof(int32_t));
     c->lists = su_arena_take(a, n * LISTS, sizeof(int32_t));
     c->keys = su_arena_take(a, n * (size_t)c->max_keys, sizeof(int32_t));
 }
 
 /* An image's keys and values lie head by head: [2][heads][memory_tokens][dim]. Every beam of every step reads
- * all of them, and a head's are then neighbours. Row r of that order is row by_head[r] of
- * [memory_tokens][2][heads][dim]. */
+ * all of them, and a head's are then neighbours. Row r of that order, images one after the other, is row
+ * by_head[r] of [images][memory_tokens][2][heads][dim]. */
 static su_status order_heads(su_cache *c, su_error *err)
 {
     int32_t heads = 2 * c->decoder->config.heads, n = c->memory_tokens * heads;
-    int32_t *order = su_alloc((size_t)n, sizeof *order);
+    int32_t *order = su_alloc((size_t)c->at_once * (size_t)n, sizeof *order);
     if (!order) return su_fail(err, SU_ENOMEM, "no memory for a cache");
-    for (int32_t r = 0; r < n; r++) order[r] = r % c->memory_tokens * heads + r / c->memory_tokens;
-    c->device->ops->upload(c->device, c->by_head, order, (size_t)n * sizeof *order);
+    for (int32_t i = 0; i < c->at_once; i++)
+        for (int32_t r = 0; r < n; r++)
+            order[i * n + r] = i * n + r % c->memory_tokens * heads + r / c->memory_tokens;
+    c->device->ops->upload(c->device, c->by_head, order, (size_t)c->at_once * (size_t)n * sizeof *order);
     su_status st = c->device->ops->sync(c->device, err);
     su_free(order);
     return st;
@@ -81,11 +90,14 @@ su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places,
                     .places = places,
                     .memory_tokens = memory_tokens,
                     .max_rows = max_rows,
-                    .max_keys = max_keys};
+                    .max_keys = max_keys,
+                    .at_once = slots < IMAGES_AT_ONCE ? slots : IMAGES_AT_ONCE};
     c->text = su_calloc((size_t)decoder->config.depth, sizeof *c->text);
     c->image = su_calloc((size_t)decoder->config.depth, sizeof *c->image);
+    c->fresh = su_calloc((size_t)slots, sizeof *c->fresh);
     c->host = su_calloc((size_t)max_rows * 2, sizeof *c->host);
-    su_status st = c->text && c->image && c->host ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for a cache");
+    su_status st =
+        c->text && c->image && c->fresh && c->host ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for a cache");
     su_arena a;
     if (!st) {
         su_arena_measure(&a);
@@ -115,6 +127,7 @@ void su_cache_free(su_cache *c)
     if (c->memory) c->device->ops->release(c->device, c->memory);
     su_free(c->text);
     su_free(c->image);
+    su_free(c->fresh);
     su_free(c->host);
     su_free(c);
 }
@@ -126,16 +139,36 @@ size_t su_cache_bytes(const su_cache *c)
 
 void su_cache_set_image(su_cache *c, int32_t slot, const void *memory)
 {
+    const int64_t size = (int64_t)c->memory_tokens * c->decoder->config.memory_width;
+    c->device->ops->copy(c->device, su_act_at(c->device, c->seen, slot * size), memory,
+                         (size_t)size * su_dtype_size(c->device->act));
+    c->fresh[slot] = true;
+}
+
+/* Keys and values of images first .. first + n - 1. */
+static void see(su_cache *c, int32_t first, int32_t n)
+{
     const su_decoder *d = c->decoder;
     const su_device_ops *ops = c->device->ops;
-    int32_t w = d->config.width, dim = w / d->config.heads, rows = c->memory_tokens * 2 * d->config.heads;
+    const int32_t w = d->config.width, dim = w / d->config.heads, in = d->config.memory_width;
+    const int64_t tokens = (int64_t)n * c->memory_tokens, at = (int64_t)first * c->memory_tokens;
     for (int32_t i = 0; i < d->config.depth; i++) {
         const su_block *b = &d->blocks[i];
-        ops->linear(c->device, c->staged, NULL, memory, su_param_weight(d->params, b->ckv_w),
-                    su_param_weight(d->params, b->ckv_b), SU_ACT_NONE, c->memory_tokens, 2 * w,
-                    d->config.memory_width);
-        ops->gather(c->device, su_act_at(c->device, c->image[i], (int64_t)slot * rows * dim), false,
-                    c->staged, c->by_head, rows, dim);
+        ops->linear(c->device, c->staged, NULL, su_act_at(c->device, c->seen, at * in),
+                    su_param_weight(d->params, b->ckv_w), su_param_weight(d->params, b->ckv_b), SU_ACT_NONE,
+                    tokens, 2 * w, in);
+        ops->gather(c->device, su_act_at(c->device, c->image[i], at * 2 * w), false, c->staged, c->by_head,
+                    tokens * 2 * d->config.heads, dim);
+    }
+}
+
+/* Fresh images, as many neighbours at once as may be. */
+static void see_all(su_cache *c)
+{
+    for (int32_t first = 0, n; first<c->slots; first += n> 0 ? n : 1) {
+        for (n = 0; n < c->at_once && first + n < c->slots && c->fresh[first + n]; n++)
+            c->fresh[first + n] = false;
+        if (n > 0) see(c, first, n);
     }
 }
 
@@ -245,6 +278,7 @@ su_status su_cache_run(su_cache *c, const su_cache_call *call, const su_cache_an
     int64_t n = call->rows, asked = call->asked;
     su_status st = upload(c, call, err);
     if (st) return st;
+    see_all(c);
     d->ops->gather(d, c->y, false, su_param_weight(p, dec->word), list_of(c, LIST_ID), n, k->width);
     d->ops->gather(d, c->y, true, su_param_weight(p, dec->position), list_of(c, LIST_POSITION), n, k->width);
     d->ops->gather(d, c->y, true, su_param_weight(p, dec->type), list_of(c, LIST_TYPE), n, k->width);

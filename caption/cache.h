@@ -21,7 +21,8 @@ su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places,
 void su_cache_free(su_cache *c);
 size_t su_cache_bytes(const su_cache *c); /* device memory */
 
-/* A new image in a slot. memory: act [memory_tokens, memory_width] on the device. */
+/* A new image in a slot. memory: act [memory_tokens, memory_width] on the device; copied. Its keys and values are
+ * computed by the next run, together with those of its neighbours. */
 void su_cache_set_image(su_cache *c, int32_t slot, const void *memory);
 
 /* Rows of one call, host memory, [rows] each. A row's place may be among the keys of rows of the same call. */

@@ -1,5 +1,11 @@
-/* Attention of single queries over a cache: a block has one head of one query, its warps take 32 keys at a time
- * in turn and are joined in order at the end. */
+/* Attention of single queries over a cache.
+ *
+ * Where a head's numbers are 4, 8, 16 or 32 packs of 16 bytes, that many lanes share a key: a warp reads whole rows of
+ * keys and values, neighbours where they are neighbours in memory. It has one head of one query; a block's warps have
+ * the same head of neighbouring queries, which as beams of one image read the same keys. Groups of lanes have every
+ * 32 / LANES-th key, and are joined in order at the end.
+ *
+ * For other heads a block has one head of one query, and its warps take 32 keys at a time in turn, a lane a key. */
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
 
@@ -11,6 +17,69 @@ struct attend_shape {
     const int32_t *index, *first, *lengths;
     float scale;
 };
+
+/* (most, total) of part of the keys: what it shrinks by when the largest score is `both`. */
+DEVICE float shrinks(float most, float both)
+{
+    return most == -INFINITY ? 0.0f : expf(most - both);
+}
+
+template <class T, int LANES>
+__global__ void __launch_bounds__(WARPS *WARP) attend_lanes(attend_shape a, int rows, T *o, const T *q, const T *k, const T *v)
+{
+    constexpr int V = PACK<T>, GROUPS = WARP / LANES, KEYS = 4;
+    const int64_t r = (int64_t)(blockIdx.x / a.heads) * WARPS + warp_id();
+    const int h = (int)(blockIdx.x % a.heads), group = lane_id() / LANES, part = lane_id() % LANES * V;
+    if (r >= rows) return; /* the whole warp */
+    const int keys = a.lengths[r];
+    float query[V], sum[V] = {}, most = -INFINITY, total = 0;
+    load(query, q + r * a.q_stride + h * a.dim + part);
+    for (int j0 = group; j0 - group < keys; j0 += KEYS * GROUPS) {
+        int64_t at[KEYS];
+        float s[KEYS], now = most;
+        UNROLL for (int e = 0; e < KEYS; e++)
+        {
+            const int j = j0 + e * GROUPS;
+            float x[V];
+            s[e] = 0;
+            if (j >= keys) continue;
+            const int64_t row = a.index ? (int64_t)a.index[r * a.index_stride + j] : (int64_t)a.first[r] + j;
+            at[e] = row * a.kv_stride + h * a.kv_head + part;
+            load(x, k + at[e]);
+            UNROLL for (int d = 0; d < V; d++) s[e] += query[d] * x[d];
+        }
+        UNROLL for (int e = 0; e < KEYS; e++)
+        {
+            UNROLL for (int step = LANES / 2; step > 0; step /= 2) s[e] += __shfl_xor_sync(ALL_LANES, s[e], step);
+            s[e] = j0 + e * GROUPS < keys ? s[e] * a.scale : -INFINITY;
+            now = fmaxf(now, s[e]);
+        }
+        const float shrink = shrinks(most, now);
+        most = now;
+        total *= shrink;
+        UNROLL for (int d = 0; d < V; d++) sum[d] *= shrink;
+        UNROLL for (int e = 0; e < KEYS; e++)
+        {
+            if (j0 + e * GROUPS >= keys) continue;
+            float x[V];
+            const float p = expf(s[e] - now);
+            load(x, v + at[e]);
+            total += p;
+            UNROLL for (int d = 0; d < V; d++) sum[d] += p * x[d];
+        }
+    }
+    UNROLL for (int step = LANES; step < WARP; step *= 2)
+    {
+        const float other = __shfl_xor_sync(ALL_LANES, most, step), both = fmaxf(most, other);
+        const float own = shrinks(most, both), its = shrinks(other, both);
+        total = total * own + __shfl_xor_sync(ALL_LANES, total, step) * its;
+        UNROLL for (int d = 0; d < V; d++) sum[d] = sum[d] * own + __shfl_xor_sync(ALL_LANES, sum[d], step) * its;
+        most = both;
+    }
+    if (group > 0) return;
+    UNROLL for (int d = 0; d < V; d++) sum[d] = keys > 0 ? sum[d] / total : 0.0f;
+    store(o + r * a.o_stride + h * a.dim + part, sum);
+}
 
 template <class T, int V>
 __global__ void __launch_bounds__(WARPS *WARP) attend_head(attend_shape a, T *o, const T *q, const T *k, const T *v)
@@ -83,8 +152,25 @@ void su_cuda_attend(su_device *d, const su_attend *a, void *o, const void *q, co
             launch(c, "attend", (int64_t)a->rows * a->heads, WARPS * WARP, 0, kernel)(s, (T *)o, (const T *)q, (const T *)k,
                                                                                       (const T *)v);
         };
-        if (su_cuda_packs(a->dim, sizeof(T), k, NULL, NULL) && su_cuda_packs(a->kv_stride, sizeof(T), NULL, NULL, NULL) &&
-            su_cuda_packs(a->kv_head, sizeof(T), NULL, NULL, NULL))
+        auto lanes = [&](auto kernel) {
+            launch(c, "attend", su_cuda_parts(a->rows, WARPS) * a->heads, WARPS * WARP, 0, kernel)(
+                s, (int)a->rows, (T *)o, (const T *)q, (const T *)k, (const T *)v);
+        };
+        const bool packs = su_cuda_packs(a->dim, sizeof(T), k, NULL, NULL) &&
+                           su_cuda_packs(a->kv_stride, sizeof(T), NULL, NULL, NULL) &&
+                           su_cuda_packs(a->kv_head, sizeof(T), NULL, NULL, NULL);
+        const bool all = packs && su_cuda_packs(a->q_stride, sizeof(T), q, v, o) &&
+                         su_cuda_packs(a->o_stride, sizeof(T), NULL, NULL, NULL);
+        const int shared_by = all ? a->dim / PACK<T> : 0;
+        if (shared_by == 4)
+            lanes(attend_lanes<T, 4>);
+        else if (shared_by == 8)
+            lanes(attend_lanes<T, 8>);
+        else if (shared_by == 16)
+            lanes(attend_lanes<T, 16>);
+        else if (shared_by == 32)
+            lanes(attend_lanes<T, 32>);
+        else if (packs)
             go(attend_head<T, PACK<T>>);
         else
             go(attend_head<T, 1>);

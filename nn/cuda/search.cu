@@ -41,8 +41,9 @@ enum {
     SPARE = 16,
     MORE = 54,
     PACKED = 8,          /* scores of bf16 that a thread reads together */
-    JOINING = 4096,      /* keys in shared memory: a list, and what may join it */
-    SOME = 256,          /* so few are sorted by counting */
+    FILTERS = 128,       /* threads: every block of 1,024 queries runs at once */
+    JOINING = 2048,      /* keys in shared memory: a list, and what may join it */
+    SOME = FILTERS,      /* so few are sorted by counting */
 };
 
 static constexpr float PART = 0x1.03p-9f; /* of a number of bf16: how far from it what was rounded may lie */
@@ -70,7 +71,7 @@ DEVICE void sort_keys(uint64_t *keys, int count)
 {
     for (int size = 2; size <= count; size *= 2) {
         for (int apart = size / 2; apart > 0; apart /= 2) {
-            for (int e = (int)threadIdx.x; e < count / 2; e += THREADS) {
+            for (int e = (int)threadIdx.x; e < count / 2; e += (int)blockDim.x) {
                 const int i = e / apart * apart * 2 + e % apart, j = i + apart;
                 const bool falling = (i & size) == 0;
                 const uint64_t a = keys[i], b = keys[j];
@@ -193,7 +194,7 @@ DEVICE void load_scores(float (&v)[PACKED], const bf16 *row, int j, int count)
 DEVICE bool any_joins(const bf16 *row, int count, float least)
 {
     bool any = false;
-    for (int j = (int)threadIdx.x * PACKED; j < count; j += THREADS * PACKED) {
+    for (int j = (int)threadIdx.x * PACKED; j < count; j += FILTERS * PACKED) {
         float v[PACKED], most;
         load_scores(v, row, j, count);
         most = v[0];
@@ -218,25 +219,25 @@ DEVICE void sort_joined(uint64_t *keys, int used)
     }
     int size = 2 * SOME;
     while (size < used) size *= 2;
-    for (int i = used + (int)threadIdx.x; i < size; i += THREADS) keys[i] = 0;
+    for (int i = used + (int)threadIdx.x; i < size; i += FILTERS) keys[i] = 0;
     __syncthreads();
     sort_keys(keys, size);
 }
 
 /* As search_select, of bf16: most blocks find nothing that joins and have only read their scores. */
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(FILTERS)
     search_filter(uint64_t *lists, int kept, const bf16 *scores, int64_t first, int count)
 {
     SHARED(uint64_t, keys, JOINING);
-    SHARED(int, totals, THREADS / WARP);
+    SHARED(int, totals, FILTERS / WARP);
     SHARED(int, room, ROOM);
     uint64_t *list = lists + (int64_t)blockIdx.x * kept;
     const bf16 *row = scores + (int64_t)blockIdx.x * COLUMNS;
     uint64_t worst = list[kept - 1];
     if (block_sum((int)any_joins(row, count, worst ? score_of(worst) : -INFINITY), room) == 0) return;
-    for (int i = (int)threadIdx.x; i < kept; i += THREADS) keys[i] = list[i];
+    for (int i = (int)threadIdx.x; i < kept; i += FILTERS) keys[i] = list[i];
     int used = kept; /* the same in every thread */
-    for (int j0 = 0; j0 < count; j0 += THREADS * PACKED) {
+    for (int j0 = 0; j0 < count; j0 += FILTERS * PACKED) {
         const int j = j0 + (int)threadIdx.x * PACKED;
         uint64_t joining[PACKED];
         float v[PACKED];
@@ -258,20 +259,20 @@ __global__ void __launch_bounds__(THREADS)
         if (lane_id() == WARP - 1) totals[warp_id()] = at;
         __syncthreads();
         at += used - own;
-        for (int w = 0; w < THREADS / WARP; w++) {
+        for (int w = 0; w < FILTERS / WARP; w++) {
             if (w < warp_id()) at += totals[w];
             used += totals[w];
         }
         UNROLL for (int e = 0; e < PACKED; e++)
             if (joining[e]) keys[at++] = joining[e];
-        if (used == kept || (used + THREADS * PACKED <= JOINING && j0 + THREADS * PACKED < count)) continue;
+        if (used == kept || (used + FILTERS * PACKED <= JOINING && j0 + FILTERS * PACKED < count)) continue;
         __syncthreads();
         sort_joined(keys, used);
         worst = keys[kept - 1];
         used = kept;
     }
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < kept; i += THREADS) list[i] = keys[i];
+    for (int i = (int)threadIdx.x; i < kept; i += FILTERS) list[i] = keys[i];
 }
 
 /* A block has a query: its candidates in the order of their exact scores, and whether that is proven (see above).
@@ -490,7 +491,7 @@ static void filter_group(const search_work *w)
     for (int64_t first = 0; first < w->n; first += COLUMNS) {
         const int64_t count = su_cuda_least(w->n - first, COLUMNS);
         multiply(w, w->halves, w->stride, row_at(w, first), count, SU_DTYPE_BF16);
-        launch(c, "top_k", w->group, THREADS, 0, search_filter)(w->lists, w->kept, (const bf16 *)w->scores, first, (int)count);
+        launch(c, "top_k", w->group, FILTERS, 0, search_filter)(w->lists, w->kept, (const bf16 *)w->scores, first, (int)count);
     }
     rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
 }

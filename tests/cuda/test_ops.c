@@ -178,7 +178,8 @@ typedef struct {
 
 static const attend_case attends[] = {
     {1, 1, 1, 1, 1, true},       {9, 3, 64, 41, 300, true},  {4, 3, 17, 33, 64, true},
-    {6, 2, 48, 197, 600, false}, {3, 1, 88, 140, 300, true},
+    {6, 2, 48, 197, 600, false}, {3, 1, 88, 140, 300, true}, {5, 2, 32, 197, 600, false},
+    {2, 1, 128, 70, 90, true},   {7, 2, 256, 19, 40, false}, {5, 3, 16, 50, 100, true},
 };
 
 static void run_attend(su_device *d, void **m, const void *arguments)
@@ -190,6 +191,7 @@ static void run_attend(su_device *d, void **m, const void *arguments)
                          .dim = c->dim,
                          .q_stride = width,
                          .kv_stride = 2 * width,
+                         .kv_head = c->dim,
                          .o_stride = width,
                          .index = c->listed ? m[3] : NULL,
                          .first = m[4],
