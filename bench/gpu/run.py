@@ -25,6 +25,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -135,8 +136,9 @@ def pytorch(a, setting, specs, seconds):
     """{spec: the same}. One process does all of them; what it has done when its time is over counts."""
     results, spec, lines = {}, None, []
     with tempfile.TemporaryFile("w+") as errors:
-        p = subprocess.Popen([a.python, str(HERE / "pytorch.py"), setting, str(a.rounds), *specs], stdout=subprocess.PIPE, stderr=errors, text=True)
-        timer = threading.Timer(max(1, seconds), p.kill)
+        p = subprocess.Popen([a.python, str(HERE / "pytorch.py"), setting, str(a.rounds), *specs], stdout=subprocess.PIPE, stderr=errors, text=True,
+                             start_new_session=True)
+        timer = threading.Timer(max(1, seconds), lambda: os.killpg(p.pid, signal.SIGKILL))  # with the compiler's own processes
         timer.start()
         for line in p.stdout:
             word, _, rest = line.strip().partition(" ")
