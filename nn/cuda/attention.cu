@@ -223,9 +223,13 @@ void su_cuda_attention(su_device *d, const su_attention *a, void *o, void *lse, 
 {
     su_cuda *c = su_cuda_of(d);
     if (!takes(c, a)) return;
-    if (tries("cudnn") && c->library && c->library->attention && c->library->attention(c, a, o, lse, q, k, v)) return;
     const attention_shape s = shape_of(c, a, (((uintptr_t)o | (uintptr_t)q | (uintptr_t)k | (uintptr_t)v) & 15) == 0);
-    if (d->act == SU_DTYPE_BF16 && su_cuda_attention_tensor(c, s, (bf16 *)o, (float *)lse, (const bf16 *)q, (const bf16 *)k,
+    const bool half = d->act == SU_DTYPE_BF16;
+    if (half && tries("own") &&
+        su_cuda_attention_short(c, s, (bf16 *)o, (float *)lse, (const bf16 *)q, (const bf16 *)k, (const bf16 *)v))
+        return;
+    if (tries("cudnn") && c->library && c->library->attention && c->library->attention(c, a, o, lse, q, k, v)) return;
+    if (half && su_cuda_attention_tensor(c, s, (bf16 *)o, (float *)lse, (const bf16 *)q, (const bf16 *)k,
                                                             (const bf16 *)v))
         return;
     by_type(c, [&](auto zero) {

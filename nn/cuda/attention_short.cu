@@ -18,7 +18,13 @@
 
 enum { PAD = 8, PIECE = 16 /* rows and columns of a product's piece */, MOST_WARPS = 8 };
 
-static constexpr float LOG2_E = 1.44269504088896340736f;
+static constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
+
+/* Warps of the largest block, so that a thread of it has 128 registers, or 168. */
+static constexpr int forward_warps(int tiles)
+{
+    return tiles == 1 ? 16 : 12;
+}
 
 static constexpr int whole_pieces(int rows)
 {
@@ -105,13 +111,182 @@ DEVICE void store_piece(bf16 *x, int64_t stride, int first, int count, int dim, 
 DEVICE uint32_t kept_bits(const dropping &drop, uint64_t first)
 {
     uint64_t bits = 0;
-    UNROLL_BY(3)
+    UNROLL_BY(1)
     for (int k = 0; k < 9; k++) {
         const philox_words words = philox(drop.key, first / 4 + k);
         UNROLL for (int i = 0; i < 4; i++) bits |= (uint64_t)(words.w[i] >= drop.below) << (4 * k + i);
     }
     return (uint32_t)(bits >> (first % 4));
 }
+
+/* --- forward: a warp owns TILES x 16 queries, and walks over the keys --- */
+
+template <int DIM, int TILES, bool DROP>
+__global__ void __launch_bounds__(forward_warps(TILES) * WARP)
+    attention_short_forward(attention_shape a, bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int stages)
+{
+    constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE, STEP = DIM <= 64 ? 4 - TILES : 3 - TILES /* pieces of keys at once */;
+    constexpr bool HELD = TILES == 1; /* whether the queries stay in registers */
+    const int keys = pieces(a.tk), queries = pieces(a.tq), stage_size = (2 * keys + queries) * STRIDE;
+    DYNAMIC_SHARED(bf16, tiles); /* of a stage: keys, values, queries */
+    uint32_t *kept = reinterpret_cast<uint32_t *>(tiles + stages * stage_size); /* [ceil(keys/32)][queries] */
+
+    const int g = lane_id() / 4, t = lane_id() % 4, own = warp_id() * OWN, heads = a.batch * a.heads;
+    const float scale = a.scale * LOG2_E;
+    auto length_of = [&](int head) { return a.lengths ? a.lengths[head / a.heads] : a.tk; };
+    auto fetch_head = [&](int head, bf16 *ks) {
+        const int64_t b = head / a.heads, h = head % a.heads * a.dim, at = b * a.tk * a.kv_stride + h;
+        fetch<DIM>(ks, k + at, a.kv_stride, length_of(head), a.tk, a.dim);
+        fetch<DIM>(ks + keys * STRIDE, v + at, a.kv_stride, length_of(head), a.tk, a.dim);
+        fetch<DIM>(ks + 2 * keys * STRIDE, q + b * a.tq * a.q_stride + h, a.q_stride, a.tq, a.tq, a.dim);
+    };
+
+    int head = (int)blockIdx.x;
+    bf16 *ks = tiles;
+    fetch_head(head, ks);
+    for (;;) {
+        const int b = head / a.heads, h = head % a.heads, next = head + (int)gridDim.x;
+        bf16 *vs = ks + keys * STRIDE, *qs = vs + keys * STRIDE;
+        bf16 *other = stages > 1 && ks == tiles ? tiles + stage_size : tiles;
+        copy_wait();
+        __syncthreads(); /* the head is there, and nobody reads the one before */
+        if (stages > 1 && next < heads) fetch_head(next, other);
+
+        const int seen = visible_keys(a, b, own + OWN < a.tq ? own + OWN - 1 : a.tq - 1); /* by any of the rows */
+        const int by_all = visible_keys(a, b, own < a.tq ? own : a.tq - 1);
+        if constexpr (DROP) {
+            for (int e = lane_id(); e < (seen + 31) / 32 * OWN; e += WARP) {
+                const int i = own + e % OWN, word = e / OWN;
+                if (i < queries) kept[word * queries + i] = kept_bits(a.drop, element_of(a, b, h, i, word * 32));
+            }
+            __syncwarp();
+        }
+        words4 held[TILES][DIM / 16];
+        if constexpr (HELD) {
+            UNROLL for (int m = 0; m < TILES; m++)
+            {
+                UNROLL for (int d = 0; d < DIM; d += 16) held[m][d / 16] = piece_a(qs, STRIDE, own + m * PIECE, d);
+            }
+        }
+        float out[TILES][DIM / 8][4] = {}, most[TILES][2], total[TILES][2] = {};
+        UNROLL for (int m = 0; m < TILES; m++) most[m][0] = most[m][1] = -INFINITY;
+
+        /* Takes in 16 N keys from j0 on. */
+        auto step = [&](auto count, int j0) {
+            constexpr int N = decltype(count)::value;
+            float s[TILES][2 * N][4] = {};
+            UNROLL for (int d = 0; d < DIM; d += 16)
+            {
+                words4 x[TILES];
+                UNROLL for (int m = 0; m < TILES; m++)
+                {
+                    if constexpr (HELD)
+                        x[m] = held[m][d / 16];
+                    else
+                        x[m] = piece_a(qs, STRIDE, own + m * PIECE, d);
+                }
+                UNROLL for (int n = 0; n < N; n++)
+                {
+                    const words4 y = piece_b(ks, STRIDE, j0 + n * PIECE, d);
+                    UNROLL for (int m = 0; m < TILES; m++)
+                    {
+                        multiply_add(s[m][2 * n], x[m], y.w[0], y.w[1]);
+                        multiply_add(s[m][2 * n + 1], x[m], y.w[2], y.w[3]);
+                    }
+                }
+            }
+            UNROLL for (int m = 0; m < TILES; m++)
+            {
+                UNROLL for (int r = 0; r < 2; r++)
+                {
+                    const int i = own + m * PIECE + r * 8 + g;
+                    if (j0 + N * PIECE > by_all) {
+                        const int limit = visible_keys(a, b, i) - j0 - 2 * t;
+                        UNROLL for (int e = 0; e < 4 * N; e++)
+                        {
+                            float &x = s[m][e / 2][2 * r + e % 2];
+                            if (e / 2 * 8 + e % 2 >= limit) x = -INFINITY;
+                        }
+                    }
+                    float now = -INFINITY;
+                    UNROLL for (int e = 0; e < 4 * N; e++) now = fmaxf(now, s[m][e / 2][2 * r + e % 2]);
+                    now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 1));
+                    now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 2));
+                    now = fmaxf(most[m][r], now * scale);
+                    const float shift = now == -INFINITY ? 0.0f : now, shrink = power_of_2(most[m][r] - shift);
+                    float sum = 0;
+                    UNROLL for (int e = 0; e < 4 * N; e++)
+                    {
+                        float &x = s[m][e / 2][2 * r + e % 2];
+                        x = power_of_2(x * scale - shift);
+                        sum += x;
+                    }
+                    if constexpr (DROP) {
+                        UNROLL for (int n = 0; n < N; n++)
+                        {
+                            const int j = j0 + n * PIECE;
+                            const uint32_t bits = kept[j / 32 * queries + i] >> (j % 32 + 2 * t);
+                            UNROLL for (int e = 0; e < 4; e++)
+                            {
+                                s[m][2 * n + e / 2][2 * r + e % 2] *= bits >> (e / 2 * 8 + e % 2) & 1 ? a.drop.scale : 0.0f;
+                            }
+                        }
+                    }
+                    total[m][r] = total[m][r] * shrink + sum; /* the lane's own; joined at the end */
+                    most[m][r] = now;
+                    UNROLL for (int n = 0; n < DIM / 8; n++)
+                    {
+                        out[m][n][2 * r] *= shrink;
+                        out[m][n][2 * r + 1] *= shrink;
+                    }
+                }
+            }
+            UNROLL for (int n = 0; n < N; n++)
+            {
+                words4 p[TILES];
+                UNROLL for (int m = 0; m < TILES; m++) p[m] = piece_of(s[m][2 * n], s[m][2 * n + 1]);
+                UNROLL for (int d = 0; d < DIM; d += 16)
+                {
+                    const words4 y = piece_b_turned(vs, STRIDE, j0 + n * PIECE, d);
+                    UNROLL for (int m = 0; m < TILES; m++)
+                    {
+                        multiply_add(out[m][d / 8], p[m], y.w[0], y.w[1]);
+                        multiply_add(out[m][d / 8 + 1], p[m], y.w[2], y.w[3]);
+                    }
+                }
+            }
+        };
+        int j0 = 0;
+        for (; j0 + STEP * PIECE <= pieces(seen); j0 += STEP * PIECE) step(std::integral_constant<int, STEP>(), j0);
+        for (; j0 < seen; j0 += PIECE) step(std::integral_constant<int, 1>(), j0);
+
+        UNROLL for (int m = 0; m < TILES; m++)
+        {
+            float inverse[2];
+            UNROLL for (int r = 0; r < 2; r++)
+            {
+                total[m][r] += __shfl_xor_sync(ALL_LANES, total[m][r], 1);
+                total[m][r] += __shfl_xor_sync(ALL_LANES, total[m][r], 2);
+                const int i = own + m * PIECE + r * 8 + g;
+                const bool sees = visible_keys(a, b, i) > 0;
+                inverse[r] = sees ? 1.0f / total[m][r] : 0.0f;
+                if (lse && t == 0 && i < a.tq)
+                    lse[(int64_t)head * a.tq + i] = sees ? most[m][r] * LN_2 + logf(total[m][r]) : -INFINITY;
+            }
+            store_piece<DIM>(o + (int64_t)b * a.tq * a.o_stride + h * a.dim, a.o_stride, own + m * PIECE, a.tq, a.dim, out[m],
+                             inverse[0], inverse[1]);
+        }
+        if (next >= heads) return;
+        head = next;
+        ks = other;
+        if (stages == 1) {
+            __syncthreads(); /* the head has been read */
+            fetch_head(head, ks);
+        }
+    }
+}
+
+/* --- backward: a warp owns TILES x 16 keys, then as many queries --- */
 
 template <int DIM, int TILES, bool DROP>
 __global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
@@ -184,9 +359,11 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
         const int from = a.causal && own > back ? (own - back) / 32 * 32 : 0;
         for (int i0 = own < length ? from : queries; i0 < queries; i0 += PIECE) {
             float s[TILES][2][4] = {}, dp[TILES][2][4] = {};
+            const shared_place rows_q = shared_at(qs + i0 * STRIDE + place_b(STRIDE));
+            const shared_place rows_g = shared_at(gs + i0 * STRIDE + place_b(STRIDE));
             UNROLL for (int d = 0; d < DIM; d += 16)
             {
-                const words4 y = piece_b(qs, STRIDE, i0, d), w = piece_b(gs, STRIDE, i0, d);
+                const words4 y = load_matrices<false>(rows_q, d), w = load_matrices<false>(rows_g, d);
                 UNROLL for (int m = 0; m < TILES; m++)
                 {
                     const words4 x = piece_a(ks, STRIDE, own + m * PIECE, d), &z = values[m][d / 16];
@@ -242,9 +419,11 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
                     to[0] = ds[m].w[1], to[4] = ds[m].w[3];
                 }
             }
+            const shared_place turned_q = shared_at(qs + i0 * STRIDE + place_b_turned(STRIDE));
+            const shared_place turned_g = shared_at(gs + i0 * STRIDE + place_b_turned(STRIDE));
             UNROLL for (int d = 0; d < DIM; d += 16)
             {
-                const words4 y = piece_b_turned(gs, STRIDE, i0, d), w = piece_b_turned(qs, STRIDE, i0, d);
+                const words4 y = load_matrices<true>(turned_g, d), w = load_matrices<true>(turned_q, d);
                 UNROLL for (int m = 0; m < TILES; m++)
                 {
                     multiply_add(out_v[m][d / 8], p[m], y.w[0], y.w[1]);
@@ -293,6 +472,37 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
         head = next;
         __syncthreads(); /* keys have been read */
     }
+}
+
+bool su_cuda_attention_short(su_cuda *c, const attention_shape &a, bf16 *o, float *lse, const bf16 *q, const bf16 *k,
+                             const bf16 *v)
+{
+    if (!a.packs || a.dim > 96 || !(a.scale > 0)) return false;
+    const int keys = whole_pieces(a.tk), queries = whole_pieces(a.tq), dim = a.dim <= 64 ? 64 : 96;
+    const int tiles = queries > forward_warps(1) * PIECE ? 2 : 1, warps = (int)su_cuda_parts(queries, tiles * PIECE);
+    const size_t stage = (size_t)(2 * keys + queries) * (dim + PAD) * sizeof(bf16);
+    const size_t kept = a.drop.below ? (size_t)(keys + 31) / 32 * queries * sizeof(uint32_t) : 0, most = c->properties.shared;
+    if (warps > forward_warps(tiles) || stage + kept > most) return false;
+    if (dim > 64 && tiles > 1 && a.drop.below) return false; /* registers would not suffice */
+    /* Where one block fills a processor, it loads a head while it has another. */
+    const int stages = warps > 8 && 2 * stage + kept <= most ? 2 : 1;
+    const int64_t heads = (int64_t)a.batch * a.heads, processors = c->properties.processors;
+    const int64_t blocks = stages == 1 || heads < processors ? heads : processors;
+    auto run = [&](auto kernel) {
+        launch(c, "attention", blocks, warps * WARP, stages * stage + kept, kernel)(a, o, lse, q, k, v, stages);
+    };
+    auto by_drop = [&](auto width, auto rows) {
+        constexpr int DIM = decltype(width)::value, TILES = decltype(rows)::value;
+        if (!a.drop.below)
+            run(attention_short_forward<DIM, TILES, false>);
+        else if constexpr (DIM <= 64 || TILES == 1)
+            run(attention_short_forward<DIM, TILES, true>);
+    };
+    auto by_tiles = [&](auto width) {
+        tiles == 1 ? by_drop(width, std::integral_constant<int, 1>()) : by_drop(width, std::integral_constant<int, 2>());
+    };
+    dim == 64 ? by_tiles(std::integral_constant<int, 64>()) : by_tiles(std::integral_constant<int, 96>());
+    return true;
 }
 
 bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o,

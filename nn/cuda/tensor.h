@@ -20,11 +20,33 @@ struct words4 {
     uint32_t w[4];
 };
 
-template <bool TURNED> DEVICE words4 load_matrices(const bf16 *row)
+/* An address in shared memory that the compiler does not look behind: what is added to it, a constant, becomes part
+ * of the instruction that reads there. */
+struct shared_place {
+#ifdef __CUDACC__
+    uint32_t at;
+#else
+    const bf16 *at;
+#endif
+};
+
+DEVICE shared_place shared_at(const bf16 *p)
+{
+#ifdef __CUDACC__
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(p);
+    asm("" : "+r"(at));
+    return shared_place{at};
+#else
+    return shared_place{p};
+#endif
+}
+
+/* `row` of the lane, and a number of elements behind it. */
+template <bool TURNED> DEVICE words4 load_matrices(shared_place row, int behind)
 {
     words4 r;
 #ifdef __CUDACC__
-    const uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    const uint32_t at = row.at + 2 * behind;
     if (TURNED)
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                      : "=r"(r.w[0]), "=r"(r.w[1]), "=r"(r.w[2]), "=r"(r.w[3])
@@ -36,9 +58,18 @@ template <bool TURNED> DEVICE words4 load_matrices(const bf16 *row)
                      : "r"(at)
                      : "memory");
 #else
-    emulate_load_matrices(r.w, row, TURNED);
+    emulate_load_matrices(r.w, row.at + behind, TURNED);
 #endif
     return r;
+}
+
+template <bool TURNED> DEVICE words4 load_matrices(const bf16 *row)
+{
+#ifdef __CUDACC__
+    return load_matrices<TURNED>(shared_place{(uint32_t)__cvta_generic_to_shared(row)}, 0);
+#else
+    return load_matrices<TURNED>(shared_place{row}, 0);
+#endif
 }
 
 DEVICE void multiply_add(float (&d)[4], const words4 &a, uint32_t b0, uint32_t b1)
@@ -106,17 +137,25 @@ DEVICE words4 piece_a_turned(const bf16 *tile, int stride, int row, int column)
 
 /* Two B [16][8], side by side: B[k][n] = tile[row + n][column + k]; words 0 and 1 are the first's, 2 and 3 the
  * second's. */
-DEVICE words4 piece_b(const bf16 *tile, int stride, int row, int column)
+DEVICE int place_b(int stride)
 {
     const int l = lane_id();
-    return load_matrices<false>(tile + (row + l / 16 * 8 + l % 8) * stride + column + l / 8 % 2 * 8);
+    return (l / 16 * 8 + l % 8) * stride + l / 8 % 2 * 8;
+}
+DEVICE words4 piece_b(const bf16 *tile, int stride, int row, int column)
+{
+    return load_matrices<false>(tile + row * stride + place_b(stride) + column);
 }
 
 /* The same from a tile that is stored as B itself: B[k][n] = tile[row + k][column + n]. */
-DEVICE words4 piece_b_turned(const bf16 *tile, int stride, int row, int column)
+DEVICE int place_b_turned(int stride)
 {
     const int l = lane_id();
-    return load_matrices<true>(tile + (row + l % 16) * stride + column + l / 16 * 8);
+    return l % 16 * stride + l / 16 * 8;
+}
+DEVICE words4 piece_b_turned(const bf16 *tile, int stride, int row, int column)
+{
+    return load_matrices<true>(tile + row * stride + place_b_turned(stride) + column);
 }
 
 /* Two neighbouring D as one A. */

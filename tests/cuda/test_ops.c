@@ -85,14 +85,15 @@ static const attention_case attentions[] = {
     {2, 1, 128, 65, 65, false, true, true, 0},    {2, 2, 24, 9, 70, false, true, false, 0},
     {1, 2, 8, 21, 5, true, false, false, 0},      {1, 2, 16, 33, 140, true, true, false, 0.3},
     {1, 1, 192, 40, 40, false, true, false, 0.2}, {1, 1, 96, 64, 128, true, true, false, 0},
-    /* aligned rows of short sequences; in the last, more heads than the GPU has processors */
+    /* aligned rows of short sequences; in the last two, more heads than the GPU has processors */
     {3, 1, 64, 1, 1, false, false, true, 0},      {2, 2, 64, 15, 15, false, true, true, 0},
     {2, 1, 48, 16, 16, true, true, true, 0},      {1, 3, 8, 17, 17, true, false, true, 0.2},
     {2, 1, 64, 128, 128, true, true, true, 0.1},  {2, 1, 64, 197, 197, true, true, true, 0},
     {2, 1, 64, 197, 197, false, true, true, 0.1}, {1, 1, 64, 256, 256, false, true, true, 0},
     {1, 2, 64, 257, 257, false, false, true, 0},  {2, 1, 80, 130, 130, false, true, true, 0},
     {2, 1, 64, 40, 197, false, true, false, 0},   {2, 1, 64, 140, 33, true, true, false, 0},
-    {67, 2, 16, 3, 140, false, true, false, 0.1},
+    {1, 1, 88, 257, 257, false, true, true, 0.1}, {1, 1, 64, 260, 150, true, true, false, 0.1},
+    {67, 2, 16, 3, 140, false, true, false, 0.1}, {67, 2, 16, 140, 5, true, true, false, 0.1},
 };
 
 static su_attention attention_of(const attention_case *c, const int32_t *lengths)
