@@ -15,8 +15,8 @@ su_status su_embed_items(su_model *m, const su_dataset *ds, const int64_t *items
  * text stream. */
 int su_embed_image_slot(const su_model *m, const su_dataset *ds, int stream);
 
-/* image_size and max_tokens that the loader should use for this model. SU_EUNSUPPORTED when image towers
- * differ in size. */
-su_status su_embed_loader_options(const su_model_config *c, su_loader_options *o, su_error *err);
+/* image_size, max_tokens and threads that the loader should use for this model: as many threads as its device
+ * has of the host, at most 16. SU_EUNSUPPORTED when image towers differ in size. */
+su_status su_embed_loader_options(const su_model *m, su_loader_options *o, su_error *err);
 
 #endif

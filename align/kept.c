@@ -1,5 +1,6 @@
 #include "align/kept.h"
 #include "align/embed.h"
+#include "align/feed.h"
 #include "base/log.h"
 #include <string.h>
 
@@ -23,14 +24,16 @@ void su_kept_read(const su_kept *k, const int64_t *items, int64_t count, float *
         memcpy(out + (size_t)i * k->width, su_kept_row(k, items[i]), k->width * sizeof *out);
 }
 
-/* One batch of the loader, from row `first` on. */
-static su_status keep_batch(su_model *m, int stream, su_keep what, int slot, const su_batch *b, int64_t first,
+/* One batch, from row `first` on. */
+static su_status keep_batch(su_model *m, int stream, su_keep what, int slot, const su_fed *fed, int64_t first,
                             su_kept *k, su_error *err)
 {
     su_device *d = m->device;
+    const su_batch *b = fed->batch;
     su_tower_input in = {.batch = b->count};
     if (slot >= 0) {
-        in.images = b->images[slot];
+        in.images = fed->images[slot];
+        in.on_device = fed->on_device;
     } else {
         in.ids = b->ids;
         in.lengths = b->lengths;
@@ -65,24 +68,24 @@ su_status su_kept_fill(su_model *m, int stream, su_keep what, const su_dataset *
     if (!k->rows || !k->row_of) return su_fail(err, SU_ENOMEM, "no memory to keep what a frozen tower gives");
     for (int64_t i = 0; i < su_dataset_count(ds); i++) k->row_of[i] = -1;
     for (int64_t i = 0; i < count; i++) k->row_of[items[i]] = i;
-    su_loader *loader = NULL;
+    su_feed *feed = NULL;
     su_loader_options o = {.batch = m->planned};
-    su_status st = su_embed_loader_options(&m->config, &o, err);
-    if (!st && own) st = su_loader_new(ds, items + start, own, m->tokenizer, &o, &loader, err);
+    size_t host = 0, device = 0;
+    su_status st = su_feed_plan(m, ds, &o, &host, &device, err);
+    if (!st && own) st = su_feed_new(m, ds, items + start, own, &o, &feed, err);
     char label[96];
     snprintf(label, sizeof label, "frozen %s tower", m->config.stream[stream].name);
     su_progress *progress = su_progress_new(label, "samples", own);
     for (int64_t done = 0; done < own && !st;) {
-        const su_batch *b = NULL;
-        st = su_loader_next(loader, &b, err);
-        if (st || !b) break;
-        st = keep_batch(m, stream, what, su_embed_image_slot(m, ds, stream), b, start + done, k, err);
-        done += b->count;
-        su_loader_release(loader, b);
+        su_fed fed;
+        st = su_feed_next(feed, &fed, err);
+        if (st || !fed.batch) break;
+        st = keep_batch(m, stream, what, su_embed_image_slot(m, ds, stream), &fed, start + done, k, err);
+        done += fed.batch->count;
         su_progress_step(progress, done, NULL);
     }
     su_progress_free(progress);
-    su_loader_free(loader);
+    su_feed_free(feed);
     st = su_comm_agree(comm, st, err);
     return st ? st : su_comm_gather_host(comm, k->rows, (size_t)part * width * sizeof *k->rows, err);
 }

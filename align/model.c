@@ -391,7 +391,7 @@ su_status su_model_temperature(const su_model *m, double *tau, su_error *err)
 
 enum { ENCODE_BATCH = 64 };
 
-static su_status encode(su_model *m, int stream, const su_tower_input *all, float *z, su_error *err)
+su_status su_model_encode(su_model *m, int stream, const su_tower_input *all, float *z, su_error *err)
 {
     su_device *d = m->device;
     const su_tower_config *c = &m->config.stream[stream].tower;
@@ -400,7 +400,7 @@ static su_status encode(su_model *m, int stream, const su_tower_input *all, floa
     su_status st = m->planned ? SU_OK : su_model_plan(m, ENCODE_BATCH, false, NULL, err);
     for (int32_t first = 0; first < all->batch && !st; first += m->planned) {
         int32_t n = all->batch - first < m->planned ? all->batch - first : m->planned;
-        su_tower_input in = {.batch = n};
+        su_tower_input in = {.batch = n, .on_device = all->on_device};
         if (all->pooled) in.pooled = all->pooled + (size_t)first * (size_t)c->width;
         if (all->images) in.images = all->images + (size_t)first * image;
         if (all->ids) {
@@ -430,7 +430,7 @@ su_status su_model_encode_images(su_model *m, int stream, const uint8_t *images,
 {
     if (m->config.stream[stream].tower.kind != SU_TOWER_VIT)
         return su_fail(err, SU_EINVAL, "stream '%s' does not take images", m->config.stream[stream].name);
-    return encode(m, stream, &(su_tower_input){.batch = batch, .images = images}, z, err);
+    return su_model_encode(m, stream, &(su_tower_input){.batch = batch, .images = images}, z, err);
 }
 
 su_status su_model_encode_ids(su_model *m, int stream, const int32_t *ids, const int32_t *lengths,
@@ -438,13 +438,14 @@ su_status su_model_encode_ids(su_model *m, int stream, const int32_t *ids, const
 {
     if (m->config.stream[stream].tower.kind != SU_TOWER_BERT)
         return su_fail(err, SU_EINVAL, "stream '%s' does not take texts", m->config.stream[stream].name);
-    return encode(m, stream, &(su_tower_input){.batch = batch, .ids = ids, .lengths = lengths}, z, err);
+    return su_model_encode(m, stream, &(su_tower_input){.batch = batch, .ids = ids, .lengths = lengths}, z,
+                           err);
 }
 
 su_status su_model_encode_pooled(su_model *m, int stream, const float *pooled, int32_t batch, float *z,
                                  su_error *err)
 {
-    return encode(m, stream, &(su_tower_input){.batch = batch, .pooled = pooled}, z, err);
+    return su_model_encode(m, stream, &(su_tower_input){.batch = batch, .pooled = pooled}, z, err);
 }
 
 su_status su_model_encode_texts(su_model *m, int stream, const char *const *texts, int32_t count, float *z,

@@ -102,6 +102,8 @@ su_status su_model_encode_texts(su_model *m, int stream, const char *const *text
 /* Rows already tokenised: ids [batch, max_tokens], lengths [batch]. */
 su_status su_model_encode_ids(su_model *m, int stream, const int32_t *ids, const int32_t *lengths,
                               int32_t batch, float *z, su_error *err);
+/* What the others are made of. Read of in: batch, and the images, the texts or what was pooled. */
+su_status su_model_encode(su_model *m, int stream, const su_tower_input *in, float *z, su_error *err);
 
 /* From what a frozen tower gave before (align/kept.h): pooled [batch, the tower's width]. */
 su_status su_model_encode_pooled(su_model *m, int stream, const float *pooled, int32_t batch, float *z,

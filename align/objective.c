@@ -150,10 +150,11 @@ static su_tower_input piece(const su_step *s, const su_step_batch *b, int stream
                          .tokens = s->tokens[stream]};
     if (b->pooled[stream])
         in.pooled = b->pooled[stream] + (size_t)first * (size_t)c->width;
-    else if (c->kind == SU_TOWER_VIT)
+    else if (c->kind == SU_TOWER_VIT) {
         in.images = b->images[stream] +
                     (size_t)first * (size_t)c->image_size * (size_t)c->image_size * (size_t)c->channels;
-    else {
+        in.on_device = b->on_device;
+    } else {
         in.ids = b->ids[stream] + (size_t)first * (size_t)c->max_tokens;
         in.lengths = b->lengths[stream] + first;
     }

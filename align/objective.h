@@ -49,10 +49,12 @@ typedef struct {
     void *context;
 } su_step_extra;
 
-/* One whole batch, or this rank's equal part of it, in host memory: per stream of the model either images or ids. */
+/* One whole batch, or this rank's equal part of it: per stream of the model either images or ids, in host memory but
+ * for images that are on_device. */
 typedef struct {
     int32_t count;
     const uint8_t *images[SU_MAX_STREAMS];
+    bool on_device; /* the images lie in the device's memory */
     const int32_t *ids[SU_MAX_STREAMS], *lengths[SU_MAX_STREAMS];
     const float *pooled[SU_MAX_STREAMS]; /* of a frozen tower, kept (align/kept.h); NULL: it runs */
     bool train;

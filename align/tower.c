@@ -330,8 +330,11 @@ static void vit_embed(su_tower *t, const su_tower_input *in)
     int64_t patches = (int64_t)in->batch * kept, rows = patches + in->batch;
     t->tokens_now = 1 + kept;
     vit_lists(t, in, kept);
-    d->ops->upload(d, t->images, in->images,
-                   (size_t)in->batch * (size_t)c->image_size * (size_t)c->image_size * (size_t)c->channels);
+    const uint8_t *images = in->on_device ? in->images : t->images;
+    if (!in->on_device)
+        d->ops->upload(d, t->images, in->images,
+                       (size_t)in->batch * (size_t)c->image_size * (size_t)c->image_size *
+                           (size_t)c->channels);
     su_patches cutting = {.batch = in->batch,
                           .channels = c->channels,
                           .height = c->image_size,
@@ -343,7 +346,7 @@ static void vit_embed(su_tower *t, const su_tower_input *in)
         cutting.mean[i] = (float)c->mean[i];
         cutting.std[i] = (float)c->std[i];
     }
-    d->ops->patches(d, t->patches, t->images, &cutting);
+    d->ops->patches(d, t->patches, images, &cutting);
     d->ops->linear(d, t->embedded, NULL, t->patches, su_param_weight(p, t->patch_w),
                    su_param_weight(p, t->patch_b), SU_ACT_NONE, patches, c->width, cut);
     d->ops->copy(d, su_act_at(d, t->embedded, patches * c->width), su_param_weight(p, t->cls),
@@ -361,7 +364,8 @@ static su_status bert_embed(su_tower *t, const su_tower_input *in, su_error *err
     const su_params *p = t->params;
     int32_t tokens = in->tokens > 1 ? in->tokens : 1;
     if (tokens > c->max_tokens)
-        return su_fail(err, SU_EINVAL, "rows of %d tokens are more than the tower's %d", tokens, c->max_tokens);
+        return su_fail(err, SU_EINVAL, "rows of %d tokens are more than the tower's %d", tokens,
+                       c->max_tokens);
     for (int32_t b = 0; b < in->batch; b++) {
         if (in->lengths[b] < 1 || in->lengths[b] > c->max_tokens)
             return su_fail(err, SU_EINVAL, "text %d has %d tokens, the tower takes 1..%d", b, in->lengths[b],

@@ -35,10 +35,11 @@ typedef struct {
     int32_t max_tokens; /* what a text is cut to, [CLS] and [SEP] included; at most positions */
 } su_tower_config;
 
-/* Input of one call, in host memory. */
+/* Input of one call, in host memory but for images that are on_device. */
 typedef struct {
     int32_t batch;
     const uint8_t *images;        /* ViT: [batch, image_size, image_size, channels] */
+    bool on_device;               /* the images lie in the device's memory */
     const int32_t *ids, *lengths; /* BERT: [batch, max_tokens], [batch] */
     const float *pooled;          /* [batch, width]: what the tower gave for them before; it does not run */
     bool train;                   /* dropout, patch dropout and stochastic depth are on */

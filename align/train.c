@@ -1,5 +1,6 @@
 #include "align/train.h"
 #include "align/embed.h"
+#include "align/feed.h"
 #include "align/holdout.h"
 #include "align/init.h"
 #include "align/kept.h"
@@ -19,7 +20,8 @@ typedef struct {
     su_dataset *data;
     su_model *model;
     su_step *step;
-    su_loader *loader;
+    su_loader_options loading;
+    su_feed *feed;
     su_optimiser optimiser;
     su_holdout items;
     su_kept kept[SU_MAX_STREAMS];  /* of frozen towers, pooled: training samples, then the holdout's */
@@ -72,14 +74,23 @@ static su_status build_model(training *r, const char *vocabulary, su_error *err)
     int32_t ranks = su_comm_ranks(r->options->device->comm);
     int32_t batch = r->config.batch / ranks, micro = r->config.micro_batch;
     su_params *p = &r->model->params;
+    size_t waiting = 0, sent = 0;
+    r->loading = (su_loader_options){.batch = r->config.batch,
+                                     .train = true,
+                                     .seed = r->config.seed,
+                                     .augment = r->config.augment,
+                                     .part = su_comm_rank(r->options->device->comm),
+                                     .parts = ranks};
+    st = su_feed_plan(r->model, r->data, &r->loading, &waiting, &sent, err);
+    if (st) return st;
     char over[64] = "";
     if (ranks > 1) snprintf(over, sizeof over, " over %d ranks", ranks);
     su_log(SU_LOG_INFO,
            "model: %.2f M parameters; memory planned%s: %.0f MB weights, gradients and moments + %.0f MB "
-           "activations (batch %d%s in micro-batches of %d)",
+           "activations (batch %d%s in micro-batches of %d); %.0f MB of batches made ahead",
            (double)p->elements / 1e6, ranks > 1 ? " a rank" : "", (double)su_params_bytes(p, true) / 1e6,
-           (double)su_step_bytes(r->model, batch, micro) / 1e6, r->config.batch, over,
-           micro && micro < batch ? micro : batch);
+           (double)(su_step_bytes(r->model, batch, micro) + sent) / 1e6, r->config.batch, over,
+           micro && micro < batch ? micro : batch, (double)waiting / 1e6);
     st = su_model_start(r->model, true, r->config.seed, err);
     if (!st) st = su_init_load(r->model, err);
     double s = log(1.0 / r->config.objective.temperature);
@@ -125,15 +136,17 @@ static su_status clamp_temperature(training *r, double *tau, su_error *err)
 
 /* --- one step, one epoch -------------------------------------------------------------------------------- */
 
-static su_status train_on(training *r, const su_batch *b, su_error *err)
+static su_status train_on(training *r, const su_fed *fed, su_error *err)
 {
+    const su_batch *b = fed->batch;
     su_model *model = r->model;
     su_losses *losses = &r->losses;
     int64_t step = r->run.done + 1;
-    su_step_batch in = {.count = b->count, .train = true, .seed = r->config.seed, .step = step};
+    su_step_batch in = {
+        .count = b->count, .on_device = fed->on_device, .train = true, .seed = r->config.seed, .step = step};
     for (int m = 0; m < model->config.streams; m++) {
         int slot = su_embed_image_slot(model, r->data, m);
-        if (slot >= 0) in.images[m] = b->images[slot];
+        if (slot >= 0) in.images[m] = fed->images[slot];
         in.ids[m] = b->ids;
         in.lengths[m] = b->lengths;
         if (r->kept[m].rows) {
@@ -161,11 +174,10 @@ static su_status train_step(void *context, int64_t epoch, int64_t in_epoch, doub
     (void)epoch;
     (void)in_epoch;
     training *r = context;
-    const su_batch *b = NULL;
-    su_status st = su_comm_agree(r->options->device->comm, su_loader_next(r->loader, &b, err), err);
-    if (!st) st = train_on(r, b, err);
+    su_fed fed;
+    su_status st = su_comm_agree(r->options->device->comm, su_feed_next(r->feed, &fed, err), err);
+    if (!st) st = train_on(r, &fed, err);
     if (st == SU_ENUMERIC) st = su_comm_agree(r->options->device->comm, st, err); /* all ranks found it */
-    su_loader_release(r->loader, b);
     *loss = r->losses.total;
     return st;
 }
@@ -298,18 +310,10 @@ static su_status open_run(training *r, su_error *err)
     return st;
 }
 
-static su_status open_loader(training *r, su_error *err)
+static su_status open_feed(training *r, su_error *err)
 {
-    su_loader_options l = {.batch = r->config.batch,
-                           .train = true,
-                           .seed = r->config.seed,
-                           .augment = r->config.augment,
-                           .first_batch = r->run.done,
-                           .part = su_comm_rank(r->options->device->comm),
-                           .parts = su_comm_ranks(r->options->device->comm)};
-    su_status st = su_embed_loader_options(&r->model->config, &l, err);
-    if (st) return st;
-    return su_loader_new(r->data, r->items.train, r->items.pairs, r->model->tokenizer, &l, &r->loader, err);
+    r->loading.first_batch = r->run.done;
+    return su_feed_new(r->model, r->data, r->items.train, r->items.pairs, &r->loading, &r->feed, err);
 }
 
 /* What frozen towers give, for every sample that the run sees. */
@@ -338,7 +342,7 @@ static void training_free(training *r)
         su_kept_free(&r->kept[m]);
         su_free(r->pooled[m]);
     }
-    su_loader_free(r->loader);
+    su_feed_free(r->feed);
     su_step_free(r->step);
     su_model_free(r->model);
     su_dataset_close(r->data);
@@ -363,16 +367,17 @@ su_status su_train(const su_train_options *options, su_train_result *result, su_
     if (!st) st = open_run(&r, err);
     if (!st) prepare_optimiser(&r, r.run.steps);
     if (!st && r.run.done < r.run.steps) st = keep_frozen(&r, err);
-    if (!st) st = su_comm_agree(options->device->comm, open_loader(&r, err), err);
+    if (!st) st = su_comm_agree(options->device->comm, open_feed(&r, err), err);
     if (!st)
         st = su_run_train(&r.run, &(su_run_work){.step = train_step, .epoch = end_epoch, .context = &r}, err);
     const su_train_config *c = &r.config;
     if (!st)
         st = su_run_finish(&r.run,
-                           json_pack("{s:s,s:s,s:I,s:I,s:I,s:s}", "objective", c->objective.name, "preset",
-                                     c->preset, "seed", (json_int_t)c->seed, "pairs",
+                           json_pack("{s:s,s:s,s:I,s:I,s:I,s:s,s:f}", "objective", c->objective.name,
+                                     "preset", c->preset, "seed", (json_int_t)c->seed, "pairs",
                                      (json_int_t)r.items.pairs, "holdout_pairs",
-                                     (json_int_t)r.items.held_pairs, "device", options->device->description),
+                                     (json_int_t)r.items.held_pairs, "device", options->device->description,
+                                     "input_wait_seconds", su_feed_waited(r.feed)),
                            err);
     int64_t batches = r.run.options.batches;
     if (result)

@@ -1,5 +1,6 @@
 #include "caption/train.h"
 #include "align/embed.h"
+#include "align/feed.h"
 #include "align/holdout.h"
 #include "align/kept.h"
 #include "align/objective.h"
@@ -25,7 +26,8 @@ typedef struct {
     int64_t *evidence;      /* [pairs + held][evidence] rows, -1: fewer */
     su_evidence_row prefix; /* under construction */
     su_rows *rows;
-    su_loader *loader;
+    su_loader_options loading;
+    su_feed *feed;
     su_step *step; /* joint training */
     su_optimiser optimiser;
     su_run run;
@@ -35,7 +37,7 @@ typedef struct {
     su_kept kept;            /* image tokens, when they never change */
     int32_t micro, tokens;
     /* of the step under way */
-    const su_batch *batch;
+    su_fed fed;
     int64_t asked; /* tokens with a target in the whole batch */
     int32_t
         longest; /* row of the whole batch: all pieces are padded to it, dropout draws by the padded length */
@@ -195,15 +197,27 @@ static su_status plan(training *r, su_error *err)
     if (!st && a.overflow)
         st = su_fail(err, SU_ENOMEM, "no memory for the buffers of %d captions a call", r->micro);
     if (st) return st;
+    size_t waiting = 0, sent = 0;
+    const su_train_config *t = &r->config.train;
+    r->loading = (su_loader_options){.batch = t->batch,
+                                     .train = true,
+                                     .seed = t->seed,
+                                     .augment = t->augment,
+                                     .part = su_comm_rank(r->comm),
+                                     .parts = su_comm_ranks(r->comm)};
+    st = su_feed_plan(c->model, r->data, &r->loading, &waiting, &sent, err);
+    if (st) return st;
     const su_params *p = &c->model->params;
     su_log(SU_LOG_INFO,
            "model: %.2f M parameters, of which %.2f M learn; a decoder of %d layers, %d wide, over %d "
            "tokens; memory "
-           "planned: %.0f MB parameters + %.0f MB activations (batch %d in micro-batches of %d)",
+           "planned: %.0f MB parameters + %.0f MB activations (batch %d in micro-batches of %d); %.0f MB of "
+           "batches made "
+           "ahead",
            (double)p->elements / 1e6, (double)p->learning / 1e6, c->decoder->config.depth,
            c->decoder->config.width, c->decoder->config.vocabulary,
-           (double)su_params_bytes(&c->model->params, true) / 1e6, (double)(bytes + size) / 1e6,
-           r->config.train.batch, r->micro);
+           (double)su_params_bytes(&c->model->params, true) / 1e6, (double)(bytes + size + sent) / 1e6,
+           t->batch, r->micro, (double)waiting / 1e6);
     return SU_OK;
 }
 
@@ -225,19 +239,19 @@ static su_status keep_tokens(training *r, su_error *err)
 /* Samples of the batch that the ranks before this one have. */
 static int64_t before(const training *r)
 {
-    return (int64_t)r->batch->count * su_comm_rank(r->comm);
+    return (int64_t)r->fed.batch->count * su_comm_rank(r->comm);
 }
 
-static su_tower_input image_input(const training *r, const su_batch *b, int32_t first, int32_t count,
-                                  bool train)
+static su_tower_input image_input(const training *r, int32_t first, int32_t count, bool train)
 {
     const su_model *m = r->captioner->model;
     int stream = r->captioner->stream;
     const su_tower_config *t = &m->config.stream[stream].tower;
     size_t image = (size_t)t->image_size * (size_t)t->image_size * (size_t)t->channels;
     return (su_tower_input){.batch = count,
-                            .images =
-                                b->images[su_embed_image_slot(m, r->data, stream)] + (size_t)first * image,
+                            .images = r->fed.images[su_embed_image_slot(m, r->data, stream)] +
+                                      (size_t)first * image,
+                            .on_device = r->fed.on_device,
                             .train = train && !image_frozen(r),
                             .key = {.seed = r->config.train.seed,
                                     .step = (uint32_t)r->run.done + 1,
@@ -252,7 +266,7 @@ static su_status learn_captions(training *r, int32_t first, int32_t count, const
 {
     int64_t asked = 0;
     su_rows_clear(r->rows);
-    for (int32_t i = first; i < first + count; i++) add_sample(r, r->number_of[r->batch->items[i]]);
+    for (int32_t i = first; i < first + count; i++) add_sample(r, r->number_of[r->fed.batch->items[i]]);
     su_decoder_input in = su_rows_input(r->rows, r->longest);
     in.train = true;
     in.first = before(r) + first;
@@ -270,14 +284,14 @@ static su_status see(training *r, int32_t first, int32_t count, bool train, cons
     if (r->kept.rows) {
         for (int32_t i = 0; i < count; i++)
             d->ops->upload(d, su_act_at(d, r->memory, (int64_t)i * (int64_t)r->kept.width),
-                           su_kept_row(&r->kept, r->batch->items[first + i]),
+                           su_kept_row(&r->kept, r->fed.batch->items[first + i]),
                            r->kept.width * sizeof *r->kept.rows);
         *memory = r->memory;
         *tokens = r->tokens;
         return SU_OK;
     }
     void *pooled = NULL;
-    su_tower_input in = image_input(r, r->batch, first, count, train);
+    su_tower_input in = image_input(r, first, count, train);
     su_status st = su_tower_forward(c->model->tower[c->stream], &in, &pooled, err);
     *memory = su_tower_output(c->model->tower[c->stream], tokens);
     return st;
@@ -288,13 +302,14 @@ static su_status step_alone(training *r, su_error *err)
 {
     su_captioner *c = r->captioner;
     su_status st = SU_OK;
-    for (int32_t first = 0; first < r->batch->count && !st; first += r->micro) {
-        int32_t count = r->batch->count - first < r->micro ? r->batch->count - first : r->micro, tokens = 0;
+    for (int32_t first = 0; first < r->fed.batch->count && !st; first += r->micro) {
+        int32_t count = r->fed.batch->count - first < r->micro ? r->fed.batch->count - first : r->micro,
+                tokens = 0;
         const void *memory = NULL;
         st = see(r, first, count, true, &memory, &tokens, err);
         if (!st) st = learn_captions(r, first, count, memory, tokens, r->d_memory, err);
         if (!st && r->d_memory) {
-            su_tower_input in = image_input(r, r->batch, first, count, true);
+            su_tower_input in = image_input(r, first, count, true);
             st = su_tower_backward(c->model->tower[c->stream], &in, NULL, r->d_memory, err);
         }
     }
@@ -317,16 +332,17 @@ static su_status step_jointly(training *r, su_error *err)
 {
     su_model *m = r->captioner->model;
     su_step_extra extra = {captions_beside, r};
-    su_step_batch in = {.count = r->batch->count,
+    su_step_batch in = {.count = r->fed.batch->count,
+                        .on_device = r->fed.on_device,
                         .train = true,
                         .seed = r->config.train.seed,
                         .step = r->run.done + 1,
                         .extra = &extra};
     for (int s = 0; s < m->config.streams; s++) {
         int slot = su_embed_image_slot(m, r->data, s);
-        if (slot >= 0) in.images[s] = r->batch->images[slot];
-        in.ids[s] = r->batch->ids;
-        in.lengths[s] = r->batch->lengths;
+        if (slot >= 0) in.images[s] = r->fed.images[slot];
+        in.ids[s] = r->fed.batch->ids;
+        in.lengths[s] = r->fed.batch->lengths;
     }
     double progress = (double)r->run.done / (double)r->run.steps;
     return su_step_run(r->step, &in, &r->config.train.objective, progress, &r->align, err);
@@ -337,8 +353,8 @@ static su_status measure_batch(training *r, su_error *err)
 {
     r->asked = 0;
     r->longest = 0;
-    for (int32_t i = 0; i < r->batch->count; i++) {
-        int64_t number = r->number_of[r->batch->items[i]], targets = targets_of(r, number);
+    for (int32_t i = 0; i < r->fed.batch->count; i++) {
+        int64_t number = r->number_of[r->fed.batch->items[i]], targets = targets_of(r, number);
         make_prefix(r, number);
         r->asked += targets;
         if (r->prefix.prefix.length + targets > r->longest)
@@ -354,7 +370,7 @@ static su_status measure_batch(training *r, su_error *err)
 
 static su_status train_on(training *r, su_error *err)
 {
-    const su_batch *b = r->batch;
+    const su_batch *b = r->fed.batch;
     int64_t step = r->run.done + 1;
     double norm = 0.0;
     r->caption = 0.0;
@@ -384,10 +400,9 @@ static su_status train_step(void *context, int64_t epoch, int64_t in_epoch, doub
     (void)epoch;
     (void)in_epoch;
     training *r = context;
-    su_status st = su_comm_agree(r->comm, su_loader_next(r->loader, &r->batch, err), err);
+    su_status st = su_comm_agree(r->comm, su_feed_next(r->feed, &r->fed, err), err);
     if (!st) st = train_on(r, err);
     if (st == SU_ENUMERIC) st = su_comm_agree(r->comm, st, err); /* all ranks found it */
-    su_loader_release(r->loader, r->batch);
     *loss = r->caption + (joint(r) ? r->align.total : 0.0);
     return st;
 }
@@ -398,30 +413,29 @@ static su_status train_step(void *context, int64_t epoch, int64_t in_epoch, doub
 static su_status score_holdout(training *r, double *loss, int64_t *asked, su_error *err)
 {
     su_captioner *c = r->captioner;
-    su_loader *loader = NULL;
+    su_feed *feed = NULL;
     su_loader_options l = {.batch = r->micro};
+    size_t host = 0, device = 0;
     double sum = 0.0;
     int64_t done = 0, start = 0, own = su_comm_share(r->comm, r->items.held_pairs, &start);
     *asked = 0;
-    su_status st = su_embed_loader_options(&c->model->config, &l, err);
-    if (!st && own)
-        st = su_loader_new(r->data, r->items.held + start, own, c->model->tokenizer, &l, &loader, err);
+    su_status st = su_feed_plan(c->model, r->data, &l, &host, &device, err);
+    if (!st && own) st = su_feed_new(c->model, r->data, r->items.held + start, own, &l, &feed, err);
     while (!st && done < own) {
         const void *memory = NULL;
         int32_t tokens = 0;
         int64_t n = 0;
-        st = su_loader_next(loader, &r->batch, err);
-        if (st || !r->batch) break;
-        st = see(r, 0, r->batch->count, false, &memory, &tokens, err);
+        st = su_feed_next(feed, &r->fed, err);
+        if (st || !r->fed.batch) break;
+        st = see(r, 0, r->fed.batch->count, false, &memory, &tokens, err);
         su_rows_clear(r->rows);
-        for (int32_t i = 0; i < r->batch->count; i++) add_sample(r, r->number_of[r->batch->items[i]]);
+        for (int32_t i = 0; i < r->fed.batch->count; i++) add_sample(r, r->number_of[r->fed.batch->items[i]]);
         su_decoder_input in = su_rows_input(r->rows, 0);
         if (!st) st = su_decoder_loss(c->decoder, &in, memory, tokens, 0.0, 1.0, false, NULL, &sum, &n, err);
         *asked += n;
-        done += r->batch->count;
-        su_loader_release(loader, r->batch);
+        done += r->fed.batch->count;
     }
-    su_loader_free(loader);
+    su_feed_free(feed);
     double sums[2] = {sum, (double)*asked};
     st = su_comm_agree(r->comm, st, err);
     if (!st) st = su_comm_sum(r->comm, sums, 2, err);
@@ -543,26 +557,17 @@ static void prepare_optimiser(training *r)
         o->lr[SU_GROUP_LOGIT_SCALE] = t->objective.temperature_lr > 0.0 ? t->objective.temperature_lr : t->lr;
 }
 
-static su_status open_loader(training *r, su_error *err)
+static su_status open_feed(training *r, su_error *err)
 {
-    const su_train_config *t = &r->config.train;
-    su_model *m = r->captioner->model;
-    su_loader_options l = {.batch = t->batch,
-                           .train = true,
-                           .seed = t->seed,
-                           .augment = t->augment,
-                           .first_batch = r->run.done,
-                           .part = su_comm_rank(r->comm),
-                           .parts = su_comm_ranks(r->comm)};
-    su_status st = su_embed_loader_options(&m->config, &l, err);
-    return st ? st
-              : su_loader_new(r->data, r->items.train, r->items.pairs, m->tokenizer, &l, &r->loader, err);
+    r->loading.first_batch = r->run.done;
+    return su_feed_new(r->captioner->model, r->data, r->items.train, r->items.pairs, &r->loading, &r->feed,
+                       err);
 }
 
 static void training_free(training *r)
 {
     su_device *d = r->options->device;
-    su_loader_free(r->loader);
+    su_feed_free(r->feed);
     su_step_free(r->step);
     su_rows_free(r->rows);
     su_evidence_row_free(&r->prefix);
@@ -588,16 +593,17 @@ su_status su_caption_train(const su_caption_options *options, su_caption_result 
     if (!st) st = open_run(&r, err);
     if (!st) st = keep_tokens(&r, err);
     if (!st) prepare_optimiser(&r);
-    if (!st) st = su_comm_agree(r.comm, open_loader(&r, err), err);
+    if (!st) st = su_comm_agree(r.comm, open_feed(&r, err), err);
     if (!st)
         st = su_run_train(&r.run, &(su_run_work){.step = train_step, .epoch = end_epoch, .context = &r}, err);
     const su_train_config *t = &r.config.train;
     if (!st)
         st = su_run_finish(&r.run,
-                           json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:s}", "task", "caption", "from",
+                           json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:f}", "task", "caption", "from",
                                      r.config.from, "from_sha256", r.config.from_sha256, "seed",
                                      (json_int_t)t->seed, "pairs", (json_int_t)r.items.pairs, "holdout_pairs",
-                                     (json_int_t)r.items.held_pairs, "device", options->device->description),
+                                     (json_int_t)r.items.held_pairs, "device", options->device->description,
+                                     "input_wait_seconds", su_feed_waited(r.feed)),
                            err);
     int64_t batches = r.run.options.batches;
     if (result)

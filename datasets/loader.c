@@ -55,9 +55,14 @@ struct su_loader {
 
 /* ---- making one sample ---- */
 
+static int64_t bytes_of_image(const su_dataset *ds, const su_loader_options *o)
+{
+    return (int64_t)o->image_size * o->image_size * su_dataset_recipe(ds)->channels;
+}
+
 static int64_t image_bytes(const su_loader *l)
 {
-    return (int64_t)l->options.image_size * l->options.image_size * su_dataset_recipe(l->ds)->channels;
+    return bytes_of_image(l->ds, &l->options);
 }
 
 static su_status make_image(const su_loader *l, const slot *s, int stream, int32_t i, su_error *err)
@@ -222,6 +227,36 @@ static su_status tokenise(su_loader *l, const su_wordpiece *tokenizer, su_error 
     return SU_OK;
 }
 
+static int slots_of(const su_loader_options *o)
+{
+    return (o->ahead ? o->ahead : 2) + 1; /* one more for the caller to hold */
+}
+
+static int32_t share_of(const su_loader_options *o)
+{
+    return o->batch / (o->parts ? o->parts : 1);
+}
+
+size_t su_loader_bytes(const su_dataset *ds, const su_loader_options *o)
+{
+    const size_t images = (size_t)(su_dataset_streams(ds) - 1) * (size_t)bytes_of_image(ds, o);
+    const size_t texts = ((size_t)o->max_tokens + 1) * sizeof(int32_t) + 2 * sizeof(int64_t);
+    return (size_t)slots_of(o) * (size_t)share_of(o) * (images + texts);
+}
+
+static void *take(const su_loader_options *o, size_t bytes)
+{
+    return o->take ? o->take(o->context, bytes) : su_alloc_aligned(bytes, 1);
+}
+
+static void give(const su_loader_options *o, void *memory)
+{
+    if (!o->take)
+        su_free(memory);
+    else if (memory)
+        o->give(o->context, memory);
+}
+
 static bool make_slot(const su_loader *l, slot *s)
 {
     const size_t n = (size_t)l->share;
@@ -232,7 +267,7 @@ static bool make_slot(const su_loader *l, slot *s)
     s->images = su_calloc((size_t)l->image_streams, sizeof *s->images);
     if (!s->items || !s->rows || !s->ids || !s->lengths || !s->images) return false;
     for (int stream = 0; stream < l->image_streams; stream++) {
-        s->images[stream] = su_alloc_aligned(n, (size_t)image_bytes(l));
+        s->images[stream] = take(&l->options, n * (size_t)image_bytes(l));
         if (!s->images[stream]) return false;
     }
     s->batch.items = s->items;
@@ -244,7 +279,8 @@ static bool make_slot(const su_loader *l, slot *s)
 
 static void free_slot(const su_loader *l, slot *s)
 {
-    for (int stream = 0; s->images && stream < l->image_streams; stream++) su_free(s->images[stream]);
+    for (int stream = 0; s->images && stream < l->image_streams; stream++)
+        give(&l->options, s->images[stream]);
     su_free(s->images);
     su_free(s->items);
     su_free(s->rows);
@@ -284,13 +320,13 @@ su_status su_loader_new(const su_dataset *ds, const int64_t *items, int64_t coun
     l->ds = ds;
     l->options = *options;
     l->count = count;
-    l->share = options->batch / (options->parts ? options->parts : 1);
+    l->share = share_of(options);
     l->batches = options->train ? count / options->batch : (count + options->batch - 1) / options->batch;
     l->pad = su_wordpiece_pad(tokenizer);
     l->image_streams = su_dataset_streams(ds) - 1;
     l->filling = l->next = options->first_batch;
     l->order_epoch = -1;
-    l->slot_count = (options->ahead ? options->ahead : 2) + 1; /* one more for the caller to hold */
+    l->slot_count = slots_of(options);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);

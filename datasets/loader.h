@@ -17,7 +17,12 @@ typedef struct {
     bool train;         /* shuffle, augment, drop the short batch */
     uint64_t seed;
     su_augment augment;
-    int threads, ahead;  /* prefetch threads (0: one) and batches kept ready (0: two) */
+    int threads, ahead; /* prefetch threads (0: one) and batches kept ready (0: two) */
+    /* Where images are made; NULL: in the program's own memory. take: SU_ALIGN-aligned, NULL when there is
+     * none. */
+    void *(*take)(void *context, size_t bytes);
+    void (*give)(void *context, void *memory);
+    void *context;
     int64_t first_batch; /* where to start, counted over all epochs: how a resumed run finds its place */
     int part, parts; /* training: of each batch only part 0..parts-1, samples part * batch / parts and so on;
                             parts divides the batch. 0 parts: the whole */
@@ -40,6 +45,8 @@ su_status su_loader_new(const su_dataset *ds, const int64_t *items, int64_t coun
                         const su_wordpiece *tokenizer, const su_loader_options *options, su_loader **loader,
                         su_error *err);
 void su_loader_free(su_loader *loader);
+/* What the batches that it keeps will take, texts and the list of samples apart. */
+size_t su_loader_bytes(const su_dataset *ds, const su_loader_options *options);
 int64_t su_loader_batches(const su_loader *loader); /* an epoch's */
 /* The next batch. Training goes on for ever; evaluation gives *batch = NULL after the last. What a prefetch
  * thread could not do is returned here. A caller may hold several batches, at most `ahead` + 1: SU_EINVAL

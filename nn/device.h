@@ -109,6 +109,12 @@ typedef struct {
     void (*convert)(su_device *d, void *to, su_dtype to_type, const void *from, su_dtype from_type,
                     int64_t n);
     su_status (*sync)(su_device *d, su_error *err);
+    /* All three, or NULL where the device's memory is the host's. host_alloc: memory that the device can read
+     * by itself (page-locked), SU_ALIGN-aligned. send: begins a copy from there, beside what is computed;
+     * neither side may be touched before the next sync has returned. */
+    su_status (*host_alloc)(su_device *d, size_t bytes, void **memory, su_error *err);
+    void (*host_release)(su_device *d, void *memory);
+    void (*send)(su_device *d, void *to, const void *from_host, size_t bytes);
 
     /* --- linear layers ---------------------------------------------------------------------------------- */
     /* y = f(x W^T + b); x [rows, in], W [out, in] (as Hugging Face stores it), b [out]. pre: where the
@@ -233,7 +239,7 @@ typedef struct {
 struct su_device {
     const su_device_ops *ops;
     su_dtype act, acc;
-    su_pool *pool; /* host threads, owned: the CPU device computes on them; loaders have their own */
+    su_pool *pool;         /* host threads, owned: the CPU device computes on them; loaders have their own */
     char description[128]; /* "CPU, 2 threads, AVX-512" */
     su_comm *comm;         /* the ranks that train together, one device each; NULL: this one alone */
     void *state;

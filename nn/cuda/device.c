@@ -31,6 +31,8 @@ static su_status cuda_sync(su_device *d, su_error *err)
 {
     su_cuda *c = su_cuda_of(d);
     su_cuda_check(c, c->rt->stream_wait(c->stream), "waiting for the GPU");
+    if (c->sending) su_cuda_check(c, c->rt->stream_wait(c->sender), "copying to the GPU");
+    c->sending = false;
     if (!c->failed) return SU_OK;
     su_status status = su_fail(err, c->failed, "%s", c->message);
     c->failed = SU_OK;
@@ -149,6 +151,33 @@ static void cuda_upload(su_device *d, void *to, const void *from_host, size_t by
     }
 }
 
+static su_status cuda_host_alloc(su_device *d, size_t bytes, void **memory, su_error *err)
+{
+    su_cuda *c = su_cuda_of(d);
+    su_cuda_here(c);
+    int code = c->rt->allocate_host(memory, bytes ? bytes : 1);
+    if (code == SU_CUDA_OK) return SU_OK;
+    *memory = NULL;
+    return su_fail(err, status_of(code), "cuda:%d: taking %.1f MB of page-locked memory: %s (%s)", c->number,
+                   (double)bytes / 1e6, c->rt->error_text(code), c->rt->error_name(code));
+}
+
+static void cuda_host_release(su_device *d, void *memory)
+{
+    su_cuda *c = su_cuda_of(d);
+    su_cuda_here(c);
+    if (memory) su_cuda_check(c, c->rt->release_host(memory), "giving page-locked memory back");
+}
+
+static void cuda_send(su_device *d, void *to, const void *from_host, size_t bytes)
+{
+    su_cuda *c = su_cuda_of(d);
+    su_cuda_here(c);
+    if (!bytes || (!c->sender && !su_cuda_check(c, c->rt->stream_new(&c->sender), "opening a stream"))) return;
+    c->sending = true;
+    su_cuda_check(c, c->rt->copy(to, from_host, bytes, SU_CUDA_TO_DEVICE, c->sender), "copying to the GPU");
+}
+
 static void cuda_download(su_device *d, void *to_host, const void *from, size_t bytes)
 {
     su_cuda *c = su_cuda_of(d);
@@ -198,6 +227,7 @@ static void cuda_close(su_device *d)
     su_cuda *c = su_cuda_of(d);
     c->rt->use_device(c->number);
     if (c->stream) c->rt->stream_wait(c->stream);
+    if (c->sender) c->rt->stream_wait(c->sender);
     if (c->library) c->library->close(c);
     for (int i = 0; i < STAGES; i++) {
         if (c->stage_event[i]) c->rt->event_free(c->stage_event[i]);
@@ -205,6 +235,7 @@ static void cuda_close(su_device *d)
     }
     if (c->scratch) c->rt->release(c->scratch);
     if (c->stream) c->rt->stream_free(c->stream);
+    if (c->sender) c->rt->stream_free(c->sender);
     su_pool_free(c->device.pool);
     su_free(c->blocks);
     su_free(c);
@@ -222,6 +253,9 @@ static void fill_table(su_device_ops *t)
         .copy = cuda_copy,
         .convert = su_cuda_convert,
         .sync = cuda_sync,
+        .host_alloc = cuda_host_alloc,
+        .host_release = cuda_host_release,
+        .send = cuda_send,
         .linear = su_cuda_linear,
         .linear_backward = su_cuda_linear_backward,
         .act_backward = su_cuda_act_backward,

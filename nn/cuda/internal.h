@@ -8,7 +8,7 @@
  *   kernel.h        what kernels are written with
  *   emulate/        the runtime, and kernels, on the host, for tests: see emulate/emulate.h
  *
- * Everything runs in one stream, in order. An operation that cannot be launched records that, and the next
+ * Everything runs in one stream, in order, but for what `send` copies. An operation that cannot be launched records that, and the next
  * su_device sync returns it. */
 #ifndef SU_NN_CUDA_INTERNAL_H
 #define SU_NN_CUDA_INTERNAL_H
@@ -41,7 +41,8 @@ struct su_cuda {
     const su_cuda_runtime *rt;
     const su_cuda_library *library; /* NULL: own kernels only */
     void *products, *attentions;    /* the library's own state */
-    void *stream;
+    void *stream, *sender; /* sender: where send copies; NULL before its first call */
+    bool sending;
     int number;
     su_cuda_properties properties;
     size_t allocated; /* bytes of device memory that are ours */

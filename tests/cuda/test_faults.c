@@ -66,7 +66,7 @@ static outcome attempt(const char *fail, const char *type)
     su_error err = {0};
     float numbers[NUMBERS];
     int32_t index[ROWS] = {1, 0, 1, 3, 1, 2};
-    void *m[ARRAYS] = {NULL}, *on_device = NULL;
+    void *m[ARRAYS] = {NULL}, *on_device = NULL, *locked = NULL;
     if (fail)
         setenv("SUTURE_EMULATE_FAIL", fail, 1);
     else
@@ -79,6 +79,7 @@ static outcome attempt(const char *fail, const char *type)
     const size_t bytes = (size_t)WIDTH * WIDTH * sizeof(float); /* at least NUMBERS */
     for (int i = 0; i < ARRAYS; i++) note(&o, d->ops->alloc(d, bytes, &m[i], &err), &err);
     note(&o, d->ops->alloc(d, sizeof index, &on_device, &err), &err);
+    note(&o, d->ops->host_alloc(d, sizeof index, &locked, &err), &err);
     if (!o.status) {
         for (int i = 0; i < NUMBERS; i++)
             numbers[i] = (float)su_rng_normal((su_rng_key){.seed = 5}, (uint64_t)i);
@@ -88,7 +89,10 @@ static outcome attempt(const char *fail, const char *type)
             if (i == 0 || i == 3) d->ops->convert(d, m[i], d->act, m[15], SU_DTYPE_F32, NUMBERS);
         }
         d->ops->zero(d, m[15], bytes);
-        d->ops->upload(d, on_device, index, sizeof index);
+        memcpy(locked, index, sizeof index);
+        d->ops->send(d, on_device, locked, sizeof index);
+        note(&o, d->ops->sync(d, &err), &err);
+        if (o.status) d->ops->upload(d, on_device, index, sizeof index); /* rows that there are, for what follows */
         operate(d, m, on_device, &o);
         d->ops->download(d, o.results, m[5], NUMBERS * sizeof(float));
         d->ops->download(d, o.results + NUMBERS, m[15], NUMBERS * sizeof(float));
@@ -98,6 +102,7 @@ static outcome attempt(const char *fail, const char *type)
     }
     for (int i = 0; i < ARRAYS; i++) d->ops->release(d, m[i]);
     d->ops->release(d, on_device);
+    d->ops->host_release(d, locked);
     note(&o, d->ops->sync(d, &err), &err);
     su_device_close(d);
     return o;

@@ -1,4 +1,7 @@
-/* The runtime on the host: a stream is always empty, a launch has ended when it returns. */
+/* The runtime on the host: a stream is always empty, a launch has ended when it returns.
+ *
+ * With SUTURE_EMULATE_COPIES=late, what a second stream copies to the device arrives only when somebody waits
+ * for that stream: as late as a GPU may do it. */
 #include "nn/cuda/emulate/host.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +13,20 @@ static struct {
     int64_t calls, fail_at;
     bool fail_on;      /* all later ones too */
     size_t used, most; /* bytes of memory */
+    int streams;       /* of the device that was opened last */
 } state = {.most = (size_t)64 << 30};
+
+typedef struct {
+    void *to;
+    const void *from;
+    size_t bytes;
+} transfer;
+
+typedef struct {
+    bool late;
+    transfer *waiting;
+    int64_t count;
+} stream_state;
 
 static int call(int failure)
 {
@@ -31,6 +47,7 @@ static void read_environment(void)
     state.calls = 0;
     state.fail_at = fail ? strtoll(fail, &end, 10) : 0;
     state.fail_on = end && *end == '+';
+    state.streams = 0;
     state.most = memory ? (size_t)strtoull(memory, NULL, 10) : (size_t)64 << 30;
 }
 
@@ -113,17 +130,56 @@ static int set(void *memory, int byte, size_t bytes, void *stream)
     return code;
 }
 
+static void carry_out(const transfer *t, int64_t count)
+{
+    su_emulate_open();
+    for (int64_t i = 0; i < count; i++) memmove(t[i].to, t[i].from, t[i].bytes);
+    su_emulate_close();
+}
+
 static int copy(void *to, const void *from, size_t bytes, int direction, void *stream)
 {
-    (void)stream;
+    stream_state *s = stream;
     int code = call(LAUNCH_FAILURE);
     if (code || !bytes) return code;
     (direction == SU_CUDA_TO_HOST ? su_emulate_need_host : su_emulate_need_device)("copy to", to, bytes);
     (direction == SU_CUDA_TO_DEVICE ? su_emulate_need_host : su_emulate_need_device)("copy from", from, bytes);
-    su_emulate_open();
-    memmove(to, from, bytes);
-    su_emulate_close();
-    return code;
+    if (!s || !s->late || direction != SU_CUDA_TO_DEVICE) {
+        transfer now = {to, from, bytes};
+        carry_out(&now, 1);
+        return SU_CUDA_OK;
+    }
+    transfer *more = realloc(s->waiting, (size_t)(s->count + 1) * sizeof *more);
+    if (!more) return SU_CUDA_EMEMORY;
+    s->waiting = more;
+    s->waiting[s->count++] = (transfer){to, from, bytes};
+    return SU_CUDA_OK;
+}
+
+static int stream_new(void **stream)
+{
+    const char *copies = getenv("SUTURE_EMULATE_COPIES");
+    int code = call(SU_CUDA_EMEMORY);
+    stream_state *s = code ? NULL : calloc(1, sizeof *s);
+    *stream = s;
+    if (!s) return code ? code : SU_CUDA_EMEMORY;
+    s->late = state.streams++ > 0 && copies && !strcmp(copies, "late");
+    return SU_CUDA_OK;
+}
+
+static int stream_free(void *stream)
+{
+    stream_state *s = stream;
+    if (s) free(s->waiting);
+    free(s);
+    return call(LAUNCH_FAILURE);
+}
+
+static int stream_wait(void *stream)
+{
+    stream_state *s = stream;
+    if (s) carry_out(s->waiting, s->count), s->count = 0;
+    return call(LAUNCH_FAILURE);
 }
 
 static int new_object(void **object)
@@ -217,9 +273,9 @@ const su_cuda_runtime su_emulate_runtime = {
     .release_host = release_host,
     .set = set,
     .copy = copy,
-    .stream_new = new_object,
-    .stream_free = free_object,
-    .stream_wait = wait,
+    .stream_new = stream_new,
+    .stream_free = stream_free,
+    .stream_wait = stream_wait,
     .event_new = event_new,
     .event_free = free_object,
     .event_record = event_with_stream,
