@@ -129,11 +129,13 @@ static su_status check_options(evaluation *e, su_error *err)
 
 static su_status read_files(evaluation *e, su_error *err)
 {
-    su_status status = su_captions_read(hypotheses_path, SU_CAPTION_HYPOTHESES, &e->hypotheses, err);
-    if (!status) status = su_captions_read(references_path, SU_CAPTION_REFERENCES, &e->references, err);
-    if (!status && other_path) status = su_captions_read(other_path, SU_CAPTION_HYPOTHESES, &e->other, err);
+    su_status status = su_captions_read(hypotheses_path, SU_CAPTION_HYPOTHESES, e->pool, &e->hypotheses, err);
+    if (!status)
+        status = su_captions_read(references_path, SU_CAPTION_REFERENCES, e->pool, &e->references, err);
+    if (!status && other_path)
+        status = su_captions_read(other_path, SU_CAPTION_HYPOTHESES, e->pool, &e->other, err);
     if (!status && corpus_path)
-        status = su_captions_read(corpus_path, SU_CAPTION_REFERENCES, &e->corpus, err);
+        status = su_captions_read(corpus_path, SU_CAPTION_REFERENCES, e->pool, &e->corpus, err);
     if (!status && corpus_path && !e->corpus.count)
         status = su_fail(err, SU_EFORMAT, "%s: holds no usable captions", corpus_path);
     if (!status)
@@ -318,8 +320,8 @@ static su_status score(evaluation *e, su_error *err)
 static su_status evaluate(evaluation *e, int argc, char **argv, su_error *err)
 {
     su_status status = check_options(e, err);
-    if (!status) status = read_files(e, err);
     if (!status) status = su_pool_new((int)threads, &e->pool, err);
+    if (!status) status = read_files(e, err);
     if (!status) status = score(e, err);
     if (!status && draws) status = resample(e, err);
     if (status) return status;

@@ -22,6 +22,7 @@ typedef struct {
     su_captions *set;
     const char *name;
     su_caption_kind kind;
+    su_pool *pool;
     su_error *err;
 } reader;
 
@@ -227,29 +228,76 @@ static const char *bare(const su_error *e, const char *name)
     return colon ? colon + 2 : text;
 }
 
+enum { ROUND = 512, TASK = 32 }; /* lines parsed at a time, and by one thread at a time */
+
+typedef struct {
+    const char *text;
+    size_t length;
+    json_t *record; /* NULL: white space alone, or no JSON */
+} line;
+
+typedef struct {
+    line line[ROUND];
+    int64_t count;
+} lines;
+
+static bool is_blank_line(const line *l)
+{
+    size_t skip = 0;
+    while (skip < l->length && memchr(" \t\r", l->text[skip], 3)) skip++;
+    return skip == l->length;
+}
+
+/* The next lines of the text; what is left of it is returned. */
+static const char *split(lines *s, const char *text, const char *end)
+{
+    for (s->count = 0; s->count < ROUND && text < end; s->count++) {
+        const char *stop = memchr(text, '\n', (size_t)(end - text));
+        if (!stop) stop = end;
+        s->line[s->count] = (line){.text = text, .length = (size_t)(stop - text)};
+        text = stop + 1;
+    }
+    return text;
+}
+
+static void parse_lines(void *context, int64_t task, int worker)
+{
+    (void)worker;
+    lines *s = context;
+    for (int64_t i = task * TASK; i < s->count && i < (task + 1) * TASK; i++) {
+        line *l = &s->line[i];
+        if (!is_blank_line(l)) su_json_parse(l->text, l->length, "", &l->record, NULL);
+    }
+}
+
+static su_status add_line(reader *r, int64_t number, line *l)
+{
+    su_error e = {0};
+    if (!l->record && is_blank_line(l)) return SU_OK;
+    su_status status = l->record ? SU_OK : su_json_parse(l->text, l->length, r->name, &l->record, &e);
+    if (status == SU_ENOMEM) return no_memory(r);
+    return status ? flaw(r, number, NULL, false, "is no JSON: %s", bare(&e, r->name))
+                  : add_record(r, number, l->record);
+}
+
+/* Round by round: lines are parsed by all threads, and added in their order by this one, which also parses broken ones
+ * again for the words of their flaw. */
 static su_status read_lines(reader *r, const char *text, size_t length)
 {
     su_status status = SU_OK;
     const char *end = text + length;
+    lines *s = su_alloc(1, sizeof *s);
+    if (!s) return no_memory(r);
     r->set->form = "JSON Lines";
-    for (int64_t number = 1; !status && text < end; number++) {
-        const char *stop = memchr(text, '\n', (size_t)(end - text));
-        if (!stop) stop = end;
-        size_t skip = 0, n = (size_t)(stop - text);
-        while (skip < n && memchr(" \t\r", text[skip], 3)) skip++;
-        if (skip < n) {
-            json_t *record = NULL;
-            su_error e = {0};
-            su_status parsed = su_json_parse(text, n, r->name, &record, &e);
-            if (parsed == SU_ENOMEM)
-                status = no_memory(r);
-            else
-                status = parsed ? flaw(r, number, NULL, false, "is no JSON: %s", bare(&e, r->name))
-                                : add_record(r, number, record);
-            json_decref(record);
+    for (int64_t number = 1; !status && text < end; number += s->count) {
+        text = split(s, text, end);
+        su_pool_run(r->pool, (s->count + TASK - 1) / TASK, parse_lines, s);
+        for (int64_t i = 0; i < s->count; i++) {
+            if (!status) status = add_line(r, number + i, &s->line[i]);
+            json_decref(s->line[i].record);
         }
-        text = stop + 1;
     }
+    su_free(s);
     return status;
 }
 
@@ -304,25 +352,26 @@ static su_status read_content(reader *r, const char *text, size_t length)
 }
 
 su_status su_captions_parse(const char *text, size_t length, const char *name, su_caption_kind kind,
-                            su_captions *captions, su_error *err)
+                            su_pool *pool, su_captions *captions, su_error *err)
 {
     *captions = (su_captions){.form = "", .store = su_calloc(1, sizeof *captions->store)};
     if (!captions->store) return su_fail(err, SU_ENOMEM, "%s: no memory for its captions", name);
     su_words_init(&captions->store->ids);
-    su_status status =
-        read_content(&(reader){.set = captions, .name = name, .kind = kind, .err = err}, text, length);
+    su_status status = read_content(
+        &(reader){.set = captions, .name = name, .kind = kind, .pool = pool, .err = err}, text, length);
     if (status) su_captions_free(captions);
     return status;
 }
 
-su_status su_captions_read(const char *path, su_caption_kind kind, su_captions *captions, su_error *err)
+su_status su_captions_read(const char *path, su_caption_kind kind, su_pool *pool, su_captions *captions,
+                           su_error *err)
 {
     *captions = (su_captions){0};
     char *text;
     size_t length;
     su_status status = su_file_read(path, SU_CAPTION_FILE_MAX, &text, &length, err);
     if (status) return status;
-    status = su_captions_parse(text, length, path, kind, captions, err);
+    status = su_captions_parse(text, length, path, kind, pool, captions, err);
     su_free(text);
     return status;
 }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include <stdint.h>
 
 enum {
@@ -45,11 +46,13 @@ typedef struct {
     struct su_caption_store *store;
 } su_captions;
 
-/* SU_EFORMAT, SU_ELIMIT, SU_ENOTFOUND, SU_EIO, SU_ENOMEM; nothing is left behind then. */
-su_status su_captions_read(const char *path, su_caption_kind kind, su_captions *captions, su_error *err);
+/* Lines are parsed by all threads of the pool (NULL: by the caller); what comes out does not depend on their number.
+ * SU_EFORMAT, SU_ELIMIT, SU_ENOTFOUND, SU_EIO, SU_ENOMEM; nothing is left behind then. */
+su_status su_captions_read(const char *path, su_caption_kind kind, su_pool *pool, su_captions *captions,
+                           su_error *err);
 /* The same from memory; name is used in messages. */
 su_status su_captions_parse(const char *text, size_t length, const char *name, su_caption_kind kind,
-                            su_captions *captions, su_error *err);
+                            su_pool *pool, su_captions *captions, su_error *err);
 void su_captions_free(su_captions *captions);
 
 const su_caption_item *su_captions_find(const su_captions *captions, const char *id); /* NULL: not there */

@@ -27,11 +27,11 @@ typedef struct {
     const su_caption_pair *pair;
     int64_t pairs;
     su_caption_counts *counts;
-    int64_t *at;   /* [sentences] of a sentence's first n-gram in gram */
-    int32_t *gram; /* numbers of the n-grams of the order at hand, by their first word's place */
-    int32_t *seen; /* [different n-grams] documents that hold it */
-    int32_t order; /* n */
-    double log_documents;
+    int64_t *at;      /* [sentences] of a sentence's first n-gram in gram */
+    int32_t *gram;    /* numbers of the n-grams of the order at hand, by their first word's place */
+    int32_t *seen;    /* [different n-grams] documents that hold it */
+    int32_t order;    /* n */
+    double *rarity;   /* [documents + 1] log of documents / those that hold an n-gram */
     scratch *scratch; /* [workers] */
     _Atomic bool failed;
 } scoring;
@@ -92,8 +92,7 @@ static void merge_bags(const bag *a, const bag *b, bag *to)
 
 static double weight(const scoring *s, const bag *b, int32_t i)
 {
-    double seen = s->seen[b->id[i]] > 1 ? (double)s->seen[b->id[i]] : 1.0;
-    return (double)b->count[i] * (s->log_documents - log(seen));
+    return (double)b->count[i] * s->rarity[s->seen[b->id[i]]];
 }
 
 static double norm(const scoring *s, const bag *b)
@@ -281,6 +280,8 @@ static su_status number_grams(scoring *s, int32_t *different, su_error *err)
     for (int64_t i = 0; !status && i < all->count; i++) {
         const su_sentence *x = &all->sentence[i];
         int32_t *gram = s->gram + s->at[i];
+        for (int32_t k = 0; k + s->order <= x->words; k++)
+            su_pairs_prefetch(&pairs, gram[k], x->word[k + s->order - 1]);
         for (int32_t k = 0; !status && k + s->order <= x->words; k++)
             status = su_pairs_add(&pairs, gram[k], x->word[k + s->order - 1], &gram[k], err);
     }
@@ -392,11 +393,7 @@ su_status su_caption_score(const su_sentences *sentences, const su_caption_pair 
     }
     int64_t grams = 0;
     int workers = su_pool_workers(pool);
-    scoring s = {.sentences = sentences,
-                 .pair = pair,
-                 .pairs = pairs,
-                 .counts = counts,
-                 .log_documents = log((double)documents)};
+    scoring s = {.sentences = sentences, .pair = pair, .pairs = pairs, .counts = counts};
     memset(counts, 0, (size_t)pairs * sizeof *counts);
     s.at = su_alloc((size_t)sentences->count + 1, sizeof *s.at);
     for (int64_t i = 0; s.at && i < sentences->count; i++) {
@@ -405,11 +402,15 @@ su_status su_caption_score(const su_sentences *sentences, const su_caption_pair 
     }
     s.gram = su_alloc((size_t)grams + 1, sizeof *s.gram);
     s.scratch = su_calloc((size_t)workers, sizeof *s.scratch);
-    su_status status = s.at && s.gram && s.scratch
+    s.rarity = su_alloc((size_t)documents + 1, sizeof *s.rarity);
+    for (int64_t k = 0; s.rarity && k <= documents; k++)
+        s.rarity[k] = log((double)documents) - log(k > 1 ? (double)k : 1.0); /* as if seen once when never */
+    su_status status = s.at && s.gram && s.scratch && s.rarity
                            ? score_all(&s, corpus, documents, pool, err)
                            : su_fail(err, SU_ENOMEM, "no memory to score %lld captions", (long long)pairs);
     for (int i = 0; s.scratch && i < workers; i++) free_scratch(&s.scratch[i]);
     su_free(s.scratch);
+    su_free(s.rarity);
     su_free(s.gram);
     su_free(s.at);
     return status;

@@ -2,11 +2,6 @@
  * the one asked first. */
 #include "eval/ptb_patterns.h"
 
-bool su_ptb_is_newline(uint32_t c)
-{
-    return c == '\n' || c == '\r' || c == 0x0B || c == 0x0C || c == 0x85 || c == 0x2028 || c == 0x2029;
-}
-
 /* ---- the choice ------------------------------------------------------------------------------------ */
 
 static void offer(su_ptb_token *best, int end, int reach, su_ptb_kind kind, const char *text)

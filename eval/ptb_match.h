@@ -62,6 +62,9 @@ int su_ptb_blank(const uint32_t *c, int i);
 /* The token at c[i], where su_ptb_blank is i. c ends with SU_PTB_END; k[j] is su_ptb_class(c[j]). */
 su_ptb_token su_ptb_match(const uint32_t *c, const uint16_t *k, int i);
 
-bool su_ptb_is_newline(uint32_t c);
+static inline bool su_ptb_is_newline(uint32_t c)
+{
+    return (c >= '\n' && c <= '\r') || c == 0x85 || c == 0x2028 || c == 0x2029;
+}
 
 #endif

@@ -121,9 +121,21 @@ void su_pairs_init(su_pairs *p)
 
 void su_pairs_free(su_pairs *p)
 {
-    su_free(p->key);
-    su_free(p->number);
+    su_free(p->slot);
     su_pairs_init(p);
+}
+
+static uint64_t pair_key(int32_t first, int32_t second)
+{
+    return (uint64_t)(uint32_t)first << 32 | (uint32_t)second;
+}
+
+/* The slot of the key, or the free one where it belongs. */
+static su_pair_slot *find_pair(su_pair_slot *slot, uint64_t slots, uint64_t key)
+{
+    uint64_t at = mix(key) & (slots - 1);
+    while (slot[at].number && slot[at].key != key) at = (at + 1) & (slots - 1);
+    return &slot[at];
 }
 
 static su_status grow_pairs(su_pairs *p, su_error *err)
@@ -131,48 +143,35 @@ static su_status grow_pairs(su_pairs *p, su_error *err)
     if ((uint64_t)p->count * 2 < p->slots) return SU_OK;
     if (p->count >= COUNT_MAX / 2) return su_fail(err, SU_ELIMIT, "too many different n-grams");
     uint64_t slots = p->slots ? p->slots * 4 : FIRST_SLOTS;
-    uint64_t *key = su_alloc(slots, sizeof *key);
-    int32_t *number = key ? su_calloc(slots, sizeof *number) : NULL;
-    if (!number) {
-        su_free(key);
-        return su_fail(err, SU_ENOMEM, "no memory for %llu n-grams", (unsigned long long)slots / 2);
-    }
-    for (uint64_t i = 0; i < p->slots; i++) {
-        if (!p->number[i]) continue;
-        uint64_t at = mix(p->key[i]) & (slots - 1);
-        while (number[at]) at = (at + 1) & (slots - 1);
-        key[at] = p->key[i];
-        number[at] = p->number[i];
-    }
-    su_free(p->key);
-    su_free(p->number);
-    p->key = key;
-    p->number = number;
+    su_pair_slot *slot = su_calloc(slots, sizeof *slot);
+    if (!slot) return su_fail(err, SU_ENOMEM, "no memory for %llu n-grams", (unsigned long long)slots / 2);
+    for (uint64_t i = 0; i < p->slots; i++)
+        if (p->slot[i].number) *find_pair(slot, slots, p->slot[i].key) = p->slot[i];
+    su_free(p->slot);
+    p->slot = slot;
     p->slots = slots;
     return SU_OK;
+}
+
+void su_pairs_prefetch(const su_pairs *p, int32_t first, int32_t second)
+{
+    if (p->slots) __builtin_prefetch(&p->slot[mix(pair_key(first, second)) & (p->slots - 1)], 1);
 }
 
 su_status su_pairs_add(su_pairs *p, int32_t first, int32_t second, int32_t *number, su_error *err)
 {
     su_status status = grow_pairs(p, err);
     if (status) return status;
-    uint64_t key = (uint64_t)(uint32_t)first << 32 | (uint32_t)second, at = mix(key) & (p->slots - 1);
-    while (p->number[at] && p->key[at] != key) at = (at + 1) & (p->slots - 1);
-    if (!p->number[at]) {
-        p->key[at] = key;
-        p->number[at] = ++p->count;
-    }
-    *number = p->number[at] - 1;
+    uint64_t key = pair_key(first, second);
+    su_pair_slot *slot = find_pair(p->slot, p->slots, key);
+    if (!slot->number) *slot = (su_pair_slot){key, ++p->count};
+    *number = slot->number - 1;
     return SU_OK;
 }
 
 int32_t su_pairs_find(const su_pairs *p, int32_t first, int32_t second)
 {
-    uint64_t key = (uint64_t)(uint32_t)first << 32 | (uint32_t)second;
-    if (!p->slots) return -1;
-    for (uint64_t at = mix(key) & (p->slots - 1); p->number[at]; at = (at + 1) & (p->slots - 1))
-        if (p->key[at] == key) return p->number[at] - 1;
-    return -1;
+    return p->slots ? find_pair(p->slot, p->slots, pair_key(first, second))->number - 1 : -1;
 }
 
 /* ---- lists --------------------------------------------------------------------------------------------- */

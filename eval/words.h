@@ -26,14 +26,20 @@ int32_t su_words_find(const su_words *w, const char *text, size_t length); /* -1
 const char *su_words_text(const su_words *w, int32_t number, size_t *length);
 
 typedef struct {
-    uint64_t *key;   /* [slots] */
-    int32_t *number; /* [slots] number + 1, 0: free */
+    uint64_t key;
+    int32_t number; /* + 1, 0: free */
+} su_pair_slot;
+
+typedef struct {
+    su_pair_slot *slot; /* [slots] */
     int32_t count;
-    uint64_t slots;
+    uint64_t slots; /* a power of two */
 } su_pairs;
 
 void su_pairs_init(su_pairs *p);
 void su_pairs_free(su_pairs *p);
+/* Begins to fetch what su_pairs_add will look at: a table of millions of pairs is in no cache. */
+void su_pairs_prefetch(const su_pairs *p, int32_t first, int32_t second);
 su_status su_pairs_add(su_pairs *p, int32_t first, int32_t second, int32_t *number, su_error *err);
 int32_t su_pairs_find(const su_pairs *p, int32_t first, int32_t second); /* -1: not there */
 

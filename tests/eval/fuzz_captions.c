@@ -132,10 +132,10 @@ static void check_files(const char *edit, size_t length)
     memcpy(text + cut + length - 2, file + cut + over, n - cut - over);
     text[total] = 0;
     su_captions a, b, good;
-    must(!su_captions_parse(files[0], strlen(files[0]), "good", SU_CAPTION_HYPOTHESES, &good, NULL),
+    must(!su_captions_parse(files[0], strlen(files[0]), "good", SU_CAPTION_HYPOTHESES, NULL, &good, NULL),
          "a good file is read");
-    if (!su_captions_parse(text, total, "h", SU_CAPTION_HYPOTHESES, &a, NULL)) su_captions_free(&a);
-    if (!su_captions_parse(text, total, "r", SU_CAPTION_REFERENCES, &b, NULL)) {
+    if (!su_captions_parse(text, total, "h", SU_CAPTION_HYPOTHESES, NULL, &a, NULL)) su_captions_free(&a);
+    if (!su_captions_parse(text, total, "r", SU_CAPTION_REFERENCES, NULL, &b, NULL)) {
         check_scores(&good, &b);
         su_captions_free(&b);
     }
