@@ -349,6 +349,20 @@ class Files(Case):
         good = self.evaluate(self.lines("h2", [self.H[0], self.H[2]]), self.lines("r2", [self.R[0], self.R[2]]))
         self.assertEqual(self.figures(got), self.figures(good))
 
+    def test_a_long_file_reads_the_same_with_any_number_of_threads(self):
+        count, broken = 9000, range(5, 9000, 97)  # lines and words of many rounds
+        texts = [f"word{i * i % 4001} is near word{i} and word{i // 7}" for i in range(count)]
+        lines = [json.dumps({"id": str(i), "caption": t}) for i, t in enumerate(texts)]
+        h = self.file("h", "\n".join(l[:-3] if i in broken else l for i, l in enumerate(lines)))
+        r = self.references([[t.replace("near", "behind")] for t in texts])
+        one, *others = [self.evaluate(h, r, "--draws", "0", "--threads", str(t)) for t in (1, 2, 5)]
+        for other in others:
+            self.assertEqual((self.figures(other), other["flaws"]), (self.figures(one), one["flaws"]))
+        self.assertEqual([line for file, line, _ in self.left_out(one) if file == "hypotheses"], [i + 1 for i in broken])
+        kept = [i for i in range(count) if i not in broken]
+        good = self.evaluate(self.lines("h2", [{"id": str(i), "caption": texts[i]} for i in kept]), r, "--draws", "0")
+        self.assertEqual(self.figures(one), self.figures(good))
+
     def test_empty_captions_are_scored_and_remarked(self):
         got = self.evaluate(self.lines("h", [{"id": 1, "caption": ""}, {"id": 2, "caption": "a b"}]),
                             self.lines("r", [{"id": 1, "captions": ["a b", " "]}, {"id": 2, "captions": ["a b"]}, {"id": 3, "captions": []}]))
