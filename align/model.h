@@ -35,6 +35,7 @@ typedef struct {
     su_wordpiece *tokenizer; /* owned; NULL without a text stream */
     char sha256[65];         /* of model.safetensors, when opened from a folder */
     bool any_recipe; /* false; a caller sets it to take datasets of another recipe, of the same size */
+    su_checkpointing checkpointing; /* NONE; a caller sets it before it plans: of towers that learn */
     /* buffers */
     void *arena_memory;
     int32_t planned; /* samples a call; 0: not planned */
@@ -79,8 +80,8 @@ int su_model_stream_of(const su_model *m, su_tower_kind kind); /* the first of t
  * streams. */
 su_status su_model_check_dataset(const su_model *m, const su_dataset *ds, su_error *err);
 
-/* Plans buffers: `batch` samples a call. With backward, activations of all towers are kept. *bytes: what was
- * planned. */
+/* Plans buffers: `batch` samples a call. With backward, activations of all towers are kept, as m->checkpointing
+ * says. *bytes: what was planned. */
 su_status su_model_plan(su_model *m, int32_t batch, bool backward, size_t *bytes, su_error *err);
 /* What it would plan. Buffers that were planned before are not valid any more. */
 size_t su_model_bytes(su_model *m, int32_t batch, bool backward);

@@ -89,7 +89,7 @@ size_t su_step_bytes(su_model *model, int32_t batch, int32_t micro)
 {
     size_t own = (size_t)batch, whole = own * (size_t)su_comm_ranks(model->device->comm);
     return su_model_bytes(model, piece_size(batch, micro), true) +
-           (size_t)model->config.streams * (2 * whole * (size_t)su_model_width(model) + own) *
+           ((size_t)model->config.streams * (2 * whole * (size_t)su_model_width(model) + own) + PARTS) *
                su_dtype_size(model->device->acc);
 }
 

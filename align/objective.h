@@ -33,8 +33,8 @@ typedef struct su_step su_step;
  * loss of the whole batch; each sends the gradient of its own embeddings back through its towers. The sum of the
  * ranks' parameter gradients, which su_optimiser_step forms, is that of the whole batch on one rank.
  *
- * Plans everything for batches of `batch` samples of this rank in micro-batches of `micro`. *bytes: activations and
- * embeddings. */
+ * Plans everything for batches of `batch` samples of this rank in micro-batches of `micro`, as model->checkpointing
+ * says. *bytes: activations and embeddings. */
 size_t su_step_bytes(su_model *model, int32_t batch, int32_t micro); /* what it would take, before it does */
 su_status su_step_new(su_model *model, int32_t batch, int32_t micro, su_step **step, size_t *bytes,
                       su_error *err);

@@ -17,15 +17,15 @@ struct su_tower {
     /* buffers (device), planned */
     int32_t max_batch;
     bool backward;
-    su_block_saved *saved; /* [depth], or one for all */
-    su_block_scratch scratch;
+    su_block_stack stack;
     uint8_t *images;
     void *patches, *embedded; /* ViT: [B*kept, C*P*P], [B*kept + 1, width] */
     void *tokens;             /* [B*T, width]: what enters the blocks */
     void *norm_sum, *norm_mean, *norm_rstd, *norm_out;
-    void *output; /* of the last forward: [B*T, width] */
-    void *pooled, *d_pooled, *d_tokens, *d_small;
-    int32_t *index; /* device: five lists of at most B*T, see `lists` */
+    void *output;             /* of the last forward: [B*T, width] */
+    void *pooled, *d_pooled;  /* [B, width] */
+    void *d_tokens, *d_small; /* forward is done with norm_out and embedded: their places */
+    int32_t *index;           /* device: five lists of at most B*T, see `lists` */
     int32_t *lengths;
     /* host staging of the lists */
     int32_t *host;
@@ -171,28 +171,26 @@ void su_tower_free(su_tower *t)
 {
     if (!t) return;
     su_free(t->blocks);
-    su_free(t->saved);
+    su_block_stack_free(&t->stack);
     su_free(t->host);
     su_free(t);
 }
 
 /* --- buffers -------------------------------------------------------------------------------------------- */
 
-void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward)
+void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward, su_checkpointing level)
 {
     const su_tower_config *c = &t->config;
     su_device *d = t->device;
     size_t act = su_dtype_size(d->act), acc = su_dtype_size(d->acc);
     size_t batch = (size_t)max_batch, w = (size_t)c->width, rows = batch * (size_t)su_tower_tokens(t);
-    int saved = backward ? c->depth : 1;
+    bool vit = c->kind == SU_TOWER_VIT;
     t->max_batch = max_batch;
     t->backward = backward;
-    su_block_saved *list = su_realloc(t->saved, (size_t)saved, sizeof *list);
-    if (list) t->saved = list;
     int32_t *host = su_realloc(t->host, rows * LISTS, sizeof *host);
     if (host) t->host = host;
-    if (!list || !host) a->overflow = true;
-    if (c->kind == SU_TOWER_VIT) {
+    if (!host) a->overflow = true;
+    if (vit) {
         size_t patches = batch * (size_t)all_patches(c),
                cut = (size_t)c->channels * (size_t)c->patch * (size_t)c->patch;
         t->images =
@@ -204,18 +202,13 @@ void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward)
     t->norm_sum = su_arena_take(a, rows * w, act);
     t->norm_mean = su_arena_take(a, rows, acc);
     t->norm_rstd = su_arena_take(a, rows, acc);
-    t->norm_out = su_arena_take(a, rows * w, act);
+    if (vit || backward) t->norm_out = t->d_tokens = su_arena_take(a, rows * w, act);
+    t->d_small = t->embedded;
     t->pooled = su_arena_take(a, batch * w, act);
+    if (backward) t->d_pooled = su_arena_take(a, batch * w, act);
     t->index = su_arena_take(a, rows * LISTS, sizeof(int32_t));
     t->lengths = su_arena_take(a, batch, sizeof(int32_t));
-    for (int i = 0; i < saved && list; i++)
-        su_block_plan(a, d, &t->blocks[i].config, (int64_t)rows, 0, &t->saved[i]);
-    su_block_plan_scratch(a, d, &t->blocks[0].config, (int64_t)rows, 0, &t->scratch);
-    if (backward) {
-        t->d_pooled = su_arena_take(a, batch * w, act);
-        t->d_tokens = su_arena_take(a, rows * w, act);
-        t->d_small = su_arena_take(a, rows * w, act);
-    }
+    su_block_stack_plan(&t->stack, a, d, t->blocks, c->depth, (int64_t)rows, 0, backward, level);
 }
 
 /* --- indexes -------------------------------------------------------------------------------------------- */
@@ -300,10 +293,10 @@ static su_status bert_lists(su_tower *t, const su_tower_input *in, int32_t token
 
 /* --- forward -------------------------------------------------------------------------------------------- */
 
-static su_block_call block_call(const su_tower *t, const su_tower_input *in, int32_t layer)
+static su_block_call block_call(const su_tower *t, const su_tower_input *in)
 {
     su_rng_key key = in->key;
-    key.layer += 16u * (uint32_t)(layer + 1);
+    key.layer += 16; /* what comes before the blocks draws by the first ids */
     return (su_block_call){.batch = in->batch,
                            .tokens = t->tokens_now,
                            .train = in->train,
@@ -408,12 +401,8 @@ su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled,
         if (st) return st;
     }
     int64_t rows = (int64_t)in->batch * t->tokens_now;
-    su_stream stream = {.x = t->tokens};
-    for (int32_t i = 0; i < c->depth; i++) {
-        su_block_call call = block_call(t, in, i);
-        su_block_forward(&t->blocks[i], t->params, &call, &stream, NULL, &t->saved[t->backward ? i : 0],
-                         &t->scratch);
-    }
+    su_block_call call = block_call(t, in);
+    su_stream stream = su_block_stack_forward(&t->stack, t->params, &call, t->tokens, NULL);
     void *out = stream.x;
     if (vit) {
         su_stream_norm(d, &stream, t->norm_out, t->norm_sum, t->norm_mean, t->norm_rstd,
@@ -455,10 +444,8 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
         d->ops->norm_backward(d, dx, false, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
                               t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), rows,
                               c->width);
-    for (int32_t i = c->depth - 1; i >= 0; i--) {
-        su_block_call call = block_call(t, in, i);
-        su_block_backward(&t->blocks[i], p, &call, dx, NULL, NULL, &t->saved[i], &t->scratch);
-    }
+    su_block_call call = block_call(t, in);
+    su_block_stack_backward(&t->stack, p, &call, dx, NULL, NULL);
     embed_dropout(t, in, dx);
     if (vit) {
         int32_t kept = t->tokens_now - 1, cut = c->channels * c->patch * c->patch;

@@ -9,7 +9,7 @@
 #ifndef SU_ALIGN_TOWER_H
 #define SU_ALIGN_TOWER_H
 
-#include "nn/block.h"
+#include "nn/stack.h"
 
 typedef enum { SU_TOWER_VIT, SU_TOWER_BERT } su_tower_kind;
 typedef enum { SU_POOLING_CLS, SU_POOLING_MEAN } su_pooling;
@@ -58,16 +58,16 @@ void su_tower_free(su_tower *t);
 const su_tower_config *su_tower_configuration(const su_tower *t);
 int32_t su_tower_tokens(const su_tower *t); /* ViT: 1 + all patches; BERT: max_tokens */
 
-/* Plans device buffers for calls of at most max_batch samples; with `backward` everything that backward needs
- * is kept, without it all blocks share one block's buffers. Measure first, then again on real memory (see
- * su_arena). */
-void su_tower_plan(su_tower *t, su_arena *arena, int32_t max_batch, bool backward);
+/* Plans device buffers for calls of at most max_batch samples; with `backward` what backward needs is kept, as
+ * `level` says (nn/stack.h), without it all blocks share one block's buffers. Measure first, then again on real
+ * memory (see su_arena). */
+void su_tower_plan(su_tower *t, su_arena *arena, int32_t max_batch, bool backward, su_checkpointing level);
 
 /* The tower's own buffers, valid until its next call: pooled act [batch, width], and room for its gradient. */
 void *su_tower_pooled(const su_tower *t);
 void *su_tower_d_pooled(const su_tower *t);
 /* The tokens of the last forward, behind the last norm: act [batch, *tokens, width] (ViT: the class token
- * first; with patch dropout fewer than su_tower_tokens). Valid until the next forward. */
+ * first; with patch dropout fewer than su_tower_tokens). Valid until the next backward or forward. */
 const void *su_tower_output(const su_tower *t, int32_t *tokens);
 
 /* *pooled: su_tower_pooled(t). */

@@ -88,7 +88,7 @@ void su_decoder_free(su_decoder *d)
 {
     if (!d) return;
     su_free(d->blocks);
-    su_free(d->saved);
+    su_block_stack_free(&d->stack);
     su_free(d->host);
     su_free(d);
 }
@@ -96,22 +96,19 @@ void su_decoder_free(su_decoder *d)
 /* --- buffers ------------------------------------------------------------------------------------------- */
 
 void su_decoder_plan(su_decoder *d, su_arena *a, int32_t max_batch, int32_t max_tokens, int32_t memory_tokens,
-                     bool backward)
+                     bool backward, su_checkpointing level)
 {
     const su_decoder_config *c = &d->config;
     size_t act = su_dtype_size(d->device->act), acc = su_dtype_size(d->device->acc), w = (size_t)c->width;
     int64_t rows = (int64_t)max_batch * max_tokens, memory_rows = (int64_t)max_batch * memory_tokens;
     size_t n = (size_t)rows, head = n < HEAD_ROWS ? n : HEAD_ROWS;
-    int saved = backward ? c->depth : 1;
     d->max_batch = max_batch;
     d->max_tokens = max_tokens;
     d->memory_tokens = memory_tokens;
     d->backward = backward;
-    su_block_saved *list = su_realloc(d->saved, (size_t)saved, sizeof *list);
-    if (list) d->saved = list;
     int32_t *host = su_realloc(d->host, n * 2, sizeof *host);
     if (host) d->host = host;
-    if (!list || !host) a->overflow = true;
+    if (!host) a->overflow = true;
     d->tokens = su_arena_take(a, n * w, act);
     d->sum = su_arena_take(a, n * w, act);
     d->mean = su_arena_take(a, n, acc);
@@ -128,9 +125,7 @@ void su_decoder_plan(su_decoder *d, su_arena *a, int32_t max_batch, int32_t max_
     d->loss = su_arena_take(a, 1, acc);
     d->logits = su_arena_take(a, head * (size_t)c->vocabulary, act);
     if (backward) d->d_tokens = su_arena_take(a, n * w, act);
-    for (int i = 0; i < saved && list; i++)
-        su_block_plan(a, d->device, &d->blocks[i].config, rows, memory_rows, &d->saved[i]);
-    su_block_plan_scratch(a, d->device, &d->blocks[0].config, rows, memory_rows, &d->scratch);
+    su_block_stack_plan(&d->stack, a, d->device, d->blocks, c->depth, rows, memory_rows, backward, level);
 }
 
 /* --- forward ------------------------------------------------------------------------------------------- */
@@ -174,11 +169,10 @@ static su_status upload(su_decoder *d, const su_decoder_input *in, int32_t memor
     return SU_OK;
 }
 
-static su_block_call block_call(const su_decoder *d, const su_decoder_input *in, int32_t memory_tokens,
-                                int32_t layer)
+static su_block_call block_call(const su_decoder *d, const su_decoder_input *in, int32_t memory_tokens)
 {
     su_rng_key key = in->key;
-    key.layer += 16u * (uint32_t)(layer + 1);
+    key.layer += 16; /* what comes before the blocks draws by the first ids */
     return (su_block_call){.batch = in->batch,
                            .tokens = in->tokens,
                            .lengths = d->lengths,
@@ -212,13 +206,8 @@ static const void *run_blocks(su_decoder *d, const su_decoder_input *in, const v
     ops->norm(d->device, d->tokens, NULL, d->mean, d->rstd, d->sum, NULL, su_param_weight(p, d->norm_w),
               su_param_weight(p, d->norm_b), c->eps, rows, c->width);
     embed_dropout(d, in, d->tokens);
-    su_stream stream = {.x = d->tokens};
-    for (int32_t i = 0; i < c->depth; i++) {
-        su_block_call call = block_call(d, in, memory_tokens, i);
-        su_block_forward(&d->blocks[i], p, &call, &stream, memory, &d->saved[d->backward ? i : 0],
-                         &d->scratch);
-    }
-    return stream.x;
+    su_block_call call = block_call(d, in, memory_tokens);
+    return su_block_stack_forward(&d->stack, p, &call, d->tokens, memory).x;
 }
 
 /* logits of n wanted positions, from the first-th. */
@@ -261,7 +250,7 @@ static void head_backward(su_decoder *d, int64_t first, int64_t n, void *dx)
     ops->norm_backward(d->device, d->d_head, false, su_param_grad(p, d->head_norm_w),
                        su_param_grad(p, d->head_norm_b), d->d_head, d->head_act, d->head_mean, d->head_rstd,
                        su_param_weight(p, d->head_norm_w), n, w);
-    ops->act_backward(d->device, d->d_head, su_param_grad(p, d->dense_b), d->d_head, d->head_pre,
+    ops->act_backward(d->device, d->d_head, NULL, su_param_grad(p, d->dense_b), d->d_head, d->head_pre,
                       d->config.act, n, w);
     ops->linear_backward(d->device, d->head_act, false, su_param_grad(p, d->dense_w), NULL, d->d_head,
                          d->head, su_param_weight(p, d->dense_w), n, w, w);
@@ -323,10 +312,8 @@ su_status su_decoder_loss(su_decoder *d, const su_decoder_input *in, const void 
     if (d_memory)
         ops->zero(device, d_memory,
                   (size_t)in->batch * (size_t)memory_tokens * (size_t)c->memory_width * act);
-    for (int32_t i = c->depth - 1; i >= 0; i--) {
-        su_block_call call = block_call(d, in, memory_tokens, i);
-        su_block_backward(&d->blocks[i], d->params, &call, dx, memory, d_memory, &d->saved[i], &d->scratch);
-    }
+    su_block_call call = block_call(d, in, memory_tokens);
+    su_block_stack_backward(&d->stack, d->params, &call, dx, memory, d_memory);
     embed_backward(d, in, dx);
     return ops->sync(device, err);
 }

@@ -12,7 +12,7 @@
 #ifndef SU_CAPTION_DECODER_H
 #define SU_CAPTION_DECODER_H
 
-#include "nn/block.h"
+#include "nn/stack.h"
 
 typedef struct {
     int32_t width, depth, heads, mlp;
@@ -43,8 +43,7 @@ typedef struct {
     /* buffers, planned; see decoder.c */
     int32_t max_batch, max_tokens, memory_tokens;
     bool backward;
-    su_block_saved *saved; /* [depth] with a backward pass, else one */
-    su_block_scratch scratch;
+    su_block_stack stack;
     void *tokens, *sum, *mean, *rstd, *d_tokens;
     void *head, *head_pre, *head_act, *head_norm, *head_mean, *head_rstd, *d_head, *logits, *loss;
     int32_t
@@ -58,9 +57,10 @@ su_status su_decoder_new(const su_decoder_config *config, const char *prefix, in
                          su_decoder **decoder, su_error *err);
 void su_decoder_free(su_decoder *d);
 
-/* Plans buffers for calls of at most this size. Measure first, then again on real memory (see su_arena). */
+/* Plans buffers for calls of at most this size; level: see nn/stack.h. Measure first, then again on real memory
+ * (see su_arena). */
 void su_decoder_plan(su_decoder *d, su_arena *arena, int32_t max_batch, int32_t max_tokens,
-                     int32_t memory_tokens, bool backward);
+                     int32_t memory_tokens, bool backward, su_checkpointing level);
 
 /* Next-token cross-entropy [method 6] over all positions with a target:
  *   *loss += weight * sum of losses (label smoothing `smoothing`),   *count: how many

@@ -180,7 +180,8 @@ static su_status plan(training *r, su_error *err)
     su_arena a;
     su_arena_measure(&a);
     for (int real = 0; real < 2 && !st; real++) {
-        su_decoder_plan(c->decoder, &a, r->micro, r->prefix.room + r->config.max_tokens, r->tokens, true);
+        su_decoder_plan(c->decoder, &a, r->micro, r->prefix.room + r->config.max_tokens, r->tokens, true,
+                        c->model->checkpointing);
         size_t tokens = (size_t)r->micro * (size_t)r->tokens * (size_t)width;
         r->memory = su_arena_take(&a, tokens, su_dtype_size(d->act));
         r->d_memory = image_frozen(r) ? NULL : su_arena_take(&a, tokens, su_dtype_size(d->act));

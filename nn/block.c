@@ -107,17 +107,17 @@ su_status su_block_add(su_params *p, const su_block_config *c, const su_block_na
 /* --- buffers -------------------------------------------------------------------------------------------- */
 
 void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
-                   int64_t memory_rows, su_block_saved *s)
+                   int64_t memory_rows, bool lean, const su_block_scratch *scratch, su_block_saved *s)
 {
     size_t act = su_dtype_size(d->act), acc = su_dtype_size(d->acc);
     size_t n = (size_t)rows, w = (size_t)c->width, heads = (size_t)c->heads;
-    *s = (su_block_saved){0};
+    *s = (su_block_saved){.lean = lean};
     for (int i = SELF; i <= MLP; i++) {
         if (i == CROSS && !c->cross) continue;
-        s->input[i] = su_arena_take(a, n * w, act);
+        if (!c->pre_norm || i != SELF) s->input[i] = su_arena_take(a, n * w, act);
         s->mean[i] = su_arena_take(a, n, acc);
         s->rstd[i] = su_arena_take(a, n, acc);
-        if (c->pre_norm || i != SELF) s->normed[i] = su_arena_take(a, n * w, act);
+        if (c->pre_norm || i != SELF) s->normed[i] = lean ? scratch->narrow : su_arena_take(a, n * w, act);
     }
     s->qkv = su_arena_take(a, n * w * 3, act);
     s->attended = su_arena_take(a, n * w, act);
@@ -129,12 +129,12 @@ void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, in
         s->clse = su_arena_take(a, n * heads, acc);
     }
     s->pre = su_arena_take(a, n * (size_t)c->mlp, act);
-    s->hidden = su_arena_take(a, n * (size_t)c->mlp, act);
-    s->output = su_arena_take(a, n * w, act);
+    s->hidden = lean ? scratch->wide : su_arena_take(a, n * (size_t)c->mlp, act);
+    if (!c->pre_norm) s->output = lean ? scratch->output : su_arena_take(a, n * w, act);
 }
 
 void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
-                           int64_t memory_rows, su_block_scratch *s)
+                           int64_t memory_rows, bool lean, su_block_scratch *s)
 {
     size_t act = su_dtype_size(d->act), n = (size_t)rows, w = (size_t)c->width;
     size_t wide = n * w * 3, mlp = n * (size_t)c->mlp;
@@ -143,6 +143,7 @@ void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_confi
     s->branch = su_arena_take(a, n * w, act);
     s->wide = su_arena_take(a, wide, act);
     s->narrow = su_arena_take(a, n * w, act);
+    s->output = lean && !c->pre_norm ? su_arena_take(a, n * w, act) : NULL;
 }
 
 /* --- forward -------------------------------------------------------------------------------------------- */
@@ -202,9 +203,9 @@ static su_attention cross_attention(const su_block_config *c, const su_block_cal
                                         (int64_t)c->heads * call->tokens * call->memory_tokens)};
 }
 
-/* branch = f(in) for one of the three, without dropout. */
+/* branch = f(in) for one of the three, without dropout. again: of the MLP no more than backward reads. */
 static void branch_forward(const su_block *b, const su_params *p, const su_block_call *call, int which,
-                           const void *in, const void *memory, void *branch, su_block_saved *s)
+                           const void *in, const void *memory, void *branch, su_block_saved *s, bool again)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
@@ -226,6 +227,8 @@ static void branch_forward(const su_block *b, const su_params *p, const su_block
         d->ops->attention(d, &a, s->cattended, s->clse, s->cq, s->ckv, su_act_at(d, s->ckv, w));
         d->ops->linear(d, branch, NULL, s->cattended, WEIGHT(cout_w), WEIGHT(cout_b), SU_ACT_NONE, rows, w,
                        w);
+    } else if (again) {
+        d->ops->linear(d, s->pre, NULL, in, WEIGHT(in_w), WEIGHT(in_b), SU_ACT_NONE, rows, c->mlp, w);
     } else {
         d->ops->linear(d, s->hidden, s->pre, in, WEIGHT(in_w), WEIGHT(in_b), c->act, rows, c->mlp, w);
         d->ops->linear(d, branch, NULL, s->hidden, WEIGHT(mlp_w), WEIGHT(mlp_b), SU_ACT_NONE, rows, w,
@@ -242,48 +245,90 @@ static void branch_noise(const su_block *b, su_device *d, const su_block_call *c
         d->ops->dropout(d, branch, branch, b->config.dropout, key_of(call, KEY_BRANCH, which, sample),
                         call->batch * sample);
     if (b->config.drop_path > 0.0)
-        d->ops->drop_path(d, branch, branch, b->config.drop_path, key_of(call, KEY_PATH, which, 4), call->batch,
-                          sample);
+        d->ops->drop_path(d, branch, branch, b->config.drop_path, key_of(call, KEY_PATH, which, 4),
+                          call->batch, sample);
 }
 
-void su_block_forward(const su_block *b, const su_params *p, const su_block_call *call, su_stream *stream,
-                      const void *memory, su_block_saved *s, const su_block_scratch *scratch)
+/* The stream behind the block, of which `again` leaves the MLP's end out. */
+static su_stream run(const su_block *b, const su_params *p, const su_block_call *call, su_stream at,
+                     const void *memory, su_block_saved *s, const su_block_scratch *scratch, bool again)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
     int64_t rows = (int64_t)call->batch * call->tokens;
-    su_stream at = *stream;
+    void *branch = scratch->branch;
     if (!c->pre_norm) s->normed[SELF] = at.x;
     for (int i = SELF; i <= MLP; i++) {
         if (i == CROSS && !c->cross) continue;
         const void *gamma = su_param_weight(p, b->norm_w[i]), *beta = su_param_weight(p, b->norm_b[i]);
-        void *branch = c->pre_norm && i == MLP ? s->output : scratch->branch;
+        bool end = again && i == MLP;
         if (c->pre_norm) {
             su_stream_norm(d, &at, s->normed[i], s->input[i], s->mean[i], s->rstd[i], gamma, beta, c->eps,
                            rows, c->width);
-            branch_forward(b, p, call, i, s->normed[i], memory, branch, s);
+            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, again);
+            if (end) break;
             branch_noise(b, d, call, i, branch);
             at = (su_stream){.x = s->input[i], .delta = branch};
         } else {
             int next = i == SELF && c->cross ? CROSS : MLP;
             void *y = i == MLP ? s->output : s->normed[next];
-            branch_forward(b, p, call, i, s->normed[i], memory, branch, s);
+            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, again);
+            if (end) break;
             branch_noise(b, d, call, i, branch);
             d->ops->norm(d, y, s->input[i], s->mean[i], s->rstd[i], branch, s->normed[i], gamma, beta, c->eps,
                          rows, c->width);
             at = (su_stream){.x = y};
         }
     }
-    *stream = at;
+    return at;
+}
+
+void su_block_forward(const su_block *b, const su_params *p, const su_block_call *call, su_stream *stream,
+                      const void *memory, su_block_saved *s, const su_block_scratch *scratch)
+{
+    *stream = run(b, p, call, *stream, memory, s, scratch, false);
+}
+
+void su_block_again(const su_block *b, const su_params *p, const su_block_call *call, const void *memory,
+                    su_block_saved *s, const su_block_scratch *scratch)
+{
+    su_stream at = {.x = b->config.pre_norm ? s->input[SELF] : s->normed[SELF]};
+    run(b, p, call, at, memory, s, scratch, true);
+}
+
+/* y = the output of norm `which`, from its input. */
+static void norm_again(const su_block *b, const su_params *p, int64_t rows, int which,
+                       const su_block_saved *s, void *y)
+{
+    const su_block_config *c = &b->config;
+    p->device->ops->norm(p->device, y, NULL, NULL, NULL, s->input[which], NULL,
+                         su_param_weight(p, b->norm_w[which]), su_param_weight(p, b->norm_b[which]), c->eps,
+                         rows, c->width);
+}
+
+void su_block_output_again(const su_block *b, const su_params *p, int64_t rows, const su_block_saved *s,
+                           void *y)
+{
+    norm_again(b, p, rows, MLP, s, y);
 }
 
 /* --- backward ------------------------------------------------------------------------------------------- */
 
-/* d_in (+)= gradient of one branch at its input, given `dy` at its output (dy may be scratch->branch; never
- * written). */
+/* What a branch read, kept or formed again in scratch->branch. */
+static const void *branch_input(const su_block *b, const su_params *p, int64_t rows, int which,
+                                const su_block_saved *s, const su_block_scratch *scratch)
+{
+    const su_block_config *c = &b->config;
+    if (!s->lean || (!c->pre_norm && which == SELF)) return s->normed[which];
+    int norm = c->pre_norm ? which : which == MLP && c->cross ? CROSS : SELF;
+    norm_again(b, p, rows, norm, s, scratch->branch);
+    return scratch->branch;
+}
+
+/* d_in (+)= gradient of one branch at its input, given `dy` at its output (dy may be scratch->branch). */
 static void branch_backward(const su_block *b, const su_params *p, const su_block_call *call, int which,
-                            void *d_in, bool add, const void *dy, const void *in, const void *memory,
-                            void *d_memory, const su_block_saved *s, const su_block_scratch *scratch)
+                            void *d_in, bool add, const void *dy, const void *memory, void *d_memory,
+                            const su_block_saved *s, const su_block_scratch *scratch)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
@@ -298,6 +343,7 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
         d->ops->attention_backward(d, &a, dqkv, su_act_at(d, dqkv, w), su_act_at(d, dqkv, 2 * w),
                                    scratch->narrow, s->attended, s->lse, s->qkv, su_act_at(d, s->qkv, w),
                                    su_act_at(d, s->qkv, 2 * w));
+        const void *in = branch_input(b, p, rows, which, s, scratch); /* dy is not needed any more */
         d->ops->linear_backward(d, d_in, add, GRAD(qkv_w), GRAD(qkv_b), dqkv, in, WEIGHT(qkv_w), rows, 3 * w,
                                 w);
     } else if (which == CROSS) {
@@ -308,13 +354,19 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
                                 WEIGHT(cout_w), rows, w, w);
         d->ops->attention_backward(d, &a, dq, dkv, su_act_at(d, dkv, w), scratch->narrow, s->cattended,
                                    s->clse, s->cq, s->ckv, su_act_at(d, s->ckv, w));
+        const void *in = branch_input(b, p, rows, which, s, scratch);
         d->ops->linear_backward(d, d_in, add, GRAD(cq_w), GRAD(cq_b), dq, in, WEIGHT(cq_w), rows, w, w);
         d->ops->linear_backward(d, d_memory, true, GRAD(ckv_w), GRAD(ckv_b), dkv, memory, WEIGHT(ckv_w),
                                 memory_rows, 2 * w, c->memory_width);
     } else {
-        d->ops->linear_backward(d, scratch->wide, false, GRAD(mlp_w), GRAD(mlp_b), dy, s->hidden,
+        void *again = s->lean ? s->pre : NULL; /* hidden takes pre's place */
+        d->ops->linear_backward(d, scratch->wide, false, NULL, NULL, dy, NULL, WEIGHT(mlp_w), rows, w,
+                                c->mlp);
+        d->ops->act_backward(d, scratch->wide, again, GRAD(in_b), scratch->wide, s->pre, c->act, rows,
+                             c->mlp);
+        d->ops->linear_backward(d, NULL, false, GRAD(mlp_w), GRAD(mlp_b), dy, again ? again : s->hidden,
                                 WEIGHT(mlp_w), rows, w, c->mlp);
-        d->ops->act_backward(d, scratch->wide, GRAD(in_b), scratch->wide, s->pre, c->act, rows, c->mlp);
+        const void *in = branch_input(b, p, rows, which, s, scratch);
         d->ops->linear_backward(d, d_in, add, GRAD(in_w), NULL, scratch->wide, in, WEIGHT(in_w), rows,
                                 c->mlp, w);
     }
@@ -346,12 +398,11 @@ void su_block_backward(const su_block *b, const su_params *p, const su_block_cal
         }
         if (c->pre_norm) { /* d_in goes to narrow: it is free again when the branch's last product is formed
                             */
-            branch_backward(b, p, call, i, scratch->narrow, false, dy, s->normed[i], memory, d_memory, s,
-                            scratch);
+            branch_backward(b, p, call, i, scratch->narrow, false, dy, memory, d_memory, s, scratch);
             d->ops->norm_backward(d, dx, true, dgamma, dbeta, scratch->narrow, s->input[i], s->mean[i],
                                   s->rstd[i], gamma, rows, c->width);
         } else {
-            branch_backward(b, p, call, i, dx, true, dy, s->normed[i], memory, d_memory, s, scratch);
+            branch_backward(b, p, call, i, dx, true, dy, memory, d_memory, s, scratch);
         }
     }
 }

@@ -10,7 +10,7 @@
  *
  * What forward keeps for backward lives in su_block_saved, planned on an arena once for the largest batch;
  * smaller batches use a prefix. Weight gradients are added to the table's; activation gradients flow through
- * one buffer. */
+ * one buffer. Models run blocks through nn/stack.h, which also decides what is kept. */
 #ifndef SU_NN_BLOCK_H
 #define SU_NN_BLOCK_H
 
@@ -69,38 +69,51 @@ typedef struct {
 } su_block_call;
 
 typedef struct {
-    void *input[3]; /* act [rows, width]: the stream at each branch (pre-norm) or the sum before the norm
-                       (post-norm) */
+    void *input[3]; /* act [rows, width]: the stream at each branch (pre-norm; [0] is given by the stack) or
+                       the sum before the norm (post-norm) */
     void *mean[3], *rstd[3];
     void *normed[3]; /* act: each branch's input. Post-norm: the previous norm's output; [0] is the caller's x
                       */
     void *qkv, *attended, *lse;
     void *cq, *ckv, *cattended, *clse;
     void *pre, *hidden; /* act [rows, mlp] */
-    void *output;       /* post-norm: the block's result. pre-norm: the last branch's output (delta) */
+    void *output;       /* post-norm: the block's result */
+    bool lean; /* normed, hidden and output lie in scratch: backward forms what it needs of them again */
 } su_block_saved;
 
 /* Scratch that all blocks of a stack share. */
 typedef struct {
-    void *branch; /* act [rows, width] */
+    void *branch; /* act [rows, width]; pre-norm: also the stream's delta between blocks */
     void *wide;   /* act [rows, max(mlp, 3 width, width + 2 memory width)] */
     void *narrow; /* act [rows, width] */
+    void *output; /* act [rows, width]: of lean post-norm blocks, else NULL */
 } su_block_scratch;
 
-/* Plans the buffers of one block for at most `rows` = batch*tokens rows and `memory_rows` memory rows. */
+/* Plans the buffers of one block for at most `rows` = batch*tokens rows and `memory_rows` memory rows. A lean
+ * block keeps no output of a norm or of the activation: backward costs one pass more over each, and no product. */
 void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
-                   int64_t memory_rows, su_block_saved *saved);
+                   int64_t memory_rows, bool lean, const su_block_scratch *scratch, su_block_saved *saved);
 void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
-                           int64_t memory_rows, su_block_scratch *scratch);
+                           int64_t memory_rows, bool lean, su_block_scratch *scratch);
 
 typedef struct {
     void *x, *delta; /* act [rows, width]; delta NULL: the value is x */
 } su_stream;
 
-/* stream in -> stream out (its memory belongs to `saved`). memory: act [batch*memory_tokens, memory_width] or
- * NULL. */
+/* stream in -> stream out (its memory belongs to `saved` and `scratch`: the next block reads it before it
+ * writes there). memory: act [batch*memory_tokens, memory_width] or NULL. */
 void su_block_forward(const su_block *b, const su_params *p, const su_block_call *call, su_stream *stream,
                       const void *memory, su_block_saved *saved, const su_block_scratch *scratch);
+
+/* Forms again what forward had saved, from what must still be there: the block's input (pre-norm input[0],
+ * post-norm normed[0]) and, post-norm, input, mean and rstd of the last norm. The last product of the MLP is
+ * not needed and left out: a third of a block's products. */
+void su_block_again(const su_block *b, const su_params *p, const su_block_call *call, const void *memory,
+                    su_block_saved *saved, const su_block_scratch *scratch);
+
+/* y = the norm of a post-norm block's last sum: the block's output again, from input, mean and rstd. */
+void su_block_output_again(const su_block *b, const su_params *p, int64_t rows, const su_block_saved *saved,
+                           void *y);
 
 /* dx: act [rows, width], in: gradient at the block's output value, out: at its input value. d_memory (cross
  * only): act, gradient is ADDED, may be NULL. */

@@ -125,10 +125,11 @@ typedef struct {
      * are acc. dy is the gradient at the pre-activation (act_backward first when f is not SU_ACT_NONE). */
     void (*linear_backward)(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy,
                             const void *x, const void *w, int64_t rows, int32_t out, int32_t in);
-    /* dpre = dy f'(pre), all [rows, width]; in place allowed. db: acc [width] += column sums of dpre, the
-     * gradient of the bias in front of f, formed on the way; NULL: not wanted. */
-    void (*act_backward)(su_device *d, void *dpre, void *db, const void *dy, const void *pre, su_activation f,
-                         int64_t rows, int32_t width);
+    /* dpre = dy f'(pre), all [rows, width]; in place allowed. y: f(pre) again, the bits that linear gave; it may
+     * take pre's place; NULL: not wanted. db: acc [width] += column sums of dpre, the gradient of the bias in front
+     * of f, formed on the way; NULL: not wanted. */
+    void (*act_backward)(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *pre,
+                         su_activation f, int64_t rows, int32_t width);
 
     /* --- attention -------------------------------------------------------------------------------------- */
     /* o [B,tq,H,dim]; lse C [B,H,tq]: the log-sum-exp of each row, kept for backward. */
@@ -144,7 +145,8 @@ typedef struct {
 
     /* --- LayerNorm over the last axis, with the residual sum in front ------------------------------------ */
     /* s = x + residual; y = (s - mean) * rstd * gamma + beta, rstd = 1/sqrt(var + eps), var biased.
-     * sum: where s is kept, may alias x or residual; with residual NULL s = x and sum is not written.
+     * sum: where s is kept; sum and y may each alias x or residual. With residual NULL s = x and sum is not
+     * written. y depends on s as it is stored: the norm of a kept sum is the same bits again.
      * mean, rstd: C [rows], kept for backward; may be NULL without a backward. */
     void (*norm)(su_device *d, void *y, void *sum, void *mean, void *rstd, const void *x,
                  const void *residual, const void *gamma, const void *beta, double eps, int64_t rows,

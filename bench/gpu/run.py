@@ -3,6 +3,7 @@
 
     python3 bench/gpu/run.py                    base, batch 1,024: everything within eight minutes
     python3 bench/gpu/run.py --model large --batch 512 --micro 256 --only train,image,text
+    python3 bench/gpu/run.py --model giant --batch 256 --checkpointing auto --only train
     python3 bench/gpu/run.py --sanitize         instead of the timing: the checks again under compute-sanitizer
 
 Needs the CUDA toolkit, CMake and a compiler for C and C++; Python for this script alone. Where PyTorch is missing, or a setting of it
@@ -17,7 +18,8 @@ runs out of memory or of time, the table says so. On a machine without a GPU it 
            Each first round is a warm-up, medians count. PyTorch (and for captions transformers' generate()) does the same as eager,
            torch.compile and torch.compile(mode="max-autotune"), as far as the time reaches; the fastest is the other side of the ratio.
 
-The batch is halved until Suture's step fits the GPU. Peak memory is what nvidia-smi sees at most, less what was used before. "of peak" is
+With --checkpointing auto Suture's step keeps as many activations as fit (nn/stack.h); PyTorch's keeps what its setting keeps. The batch
+is halved until Suture's step fits the GPU. Peak memory is what nvidia-smi sees at most, less what was used before. "of peak" is
 the share of the data sheet's bf16 figure; "of limit" that of what PyTorch's copy and 8192^3 product reach in the same run, whichever binds.
 """
 import argparse
@@ -39,6 +41,7 @@ PEAK = {"H100 PCIe": 756, "H100 NVL": 835, "H200": 989, "H100": 989, "A100": 312
 TOWERS = {"base": ((768, 12, 3072, 197, 768), (768, 12, 3072, 77, 0)), "large": ((1024, 24, 4096, 257, 588), (768, 12, 3072, 256, 0)),
           "giant": ((1408, 40, 6144, 257, 588), (768, 12, 3072, 128, 0)), "small": ((64, 2, 128, 17, 768), (64, 2, 128, 16, 0))}
 DIM, BEAMS = 512, 3
+LEVELS = ["none", "selective", "full"]
 
 
 def flops(tower):
@@ -58,12 +61,12 @@ class Row:
         return f"{self.units / seconds:,.0f}/s" if self.units else f"{1000 * seconds:,.2f} ms"
 
 
-def rows_of(a, batch):
+def rows_of(a, batch, level):
     image, text = map(flops, TOWERS[a.model])
     only, rows = a.only.split(","), []
     for what, work in (("train", 3 * (image + text)), ("image", image), ("text", text)):
         spec = f"{what}:{a.model}:{batch}"
-        rows.append(Row(what, [a.device, a.model, batch, a.micro or batch], {k: [spec] for k in ("eager", "compile", "max-autotune")},
+        rows.append(Row(what, [a.device, a.model, batch, a.micro or batch, level], {k: [spec] for k in ("eager", "compile", "max-autotune")},
                         batch, work * batch))
     for n in a.loss:
         both = [f"loss:{n}:high", f"loss:{n}:bf16"]
@@ -183,7 +186,7 @@ def sanitize(folder):
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     for what in ("memcheck", "racecheck", "initcheck", "synccheck"):
         step(f"compute-sanitizer {what}: training of the small model", [tool, "--tool", what, "--error-exitcode", 9, folder / "bench_gpu",
-                                                                      "train", "cuda", "small", 10, 4, 2])
+                                                                      "train", "cuda", "small", 10, 4, "full", 2])
         step(f"compute-sanitizer {what}: operations in bf16", [tool, "--tool", what, "--error-exitcode", 9, folder / "test_cuda_ops", "cuda,bf16"])
     print("nothing found")
 
@@ -194,6 +197,7 @@ def main():
     p.add_argument("--model", default="base", choices=list(TOWERS))
     p.add_argument("--batch", type=int, default=1024)
     p.add_argument("--micro", type=int, default=0, help="samples that go through the towers at a time, for Suture alone (the batch)")
+    p.add_argument("--checkpointing", default="none", choices=["auto", *LEVELS], help="of activations, for Suture alone (none)")
     p.add_argument("--rounds", type=int, default=8, help="timed rounds, of which the first is a warm-up (8)")
     p.add_argument("--only", default="train,image,text,loss,search,caption,decode", help="what is timed, of these (all)")
     p.add_argument("--loss", type=int, nargs="*", default=[65536, 32768], help="pairs (65536 32768)")
@@ -236,13 +240,18 @@ def main():
 
     print("== time", flush=True)
     batch, mine, theirs = a.batch, figures["suture"], figures["pytorch"]
-    rows = rows_of(a, batch)
+    levels = list(LEVELS) if a.checkpointing == "auto" else [a.checkpointing]
+    rows = rows_of(a, batch, levels[0])
     for i in range(len(rows)):
         mine[rows[i].what] = ours(rows[i])
-        while rows[i].what == "train" and mine["train"].get("failed") == "out of memory" and batch > 16:
-            batch //= 2
-            rows = rows_of(a, batch)
+        while rows[i].what == "train" and mine["train"].get("failed") == "out of memory" and (len(levels) > 1 or batch > 16):
+            if len(levels) > 1:
+                del levels[0]
+            else:
+                batch //= 2
+            rows = rows_of(a, batch, levels[0])
             mine["train"] = ours(rows[i])
+        figures["checkpointing"] = levels[0]
         keep()
     if "seconds" in mine.get("train", {}):
         again = ours(rows[0], min(3, a.rounds)).get("digits", [])
@@ -265,6 +274,7 @@ def report(a, figures, rows, batch):
     peak = next((PEAK[k] for k in PEAK if k.lower() in name.lower()), None)
     limit = figures["pytorch"].get("eager", {}).get("limits", {}).get("limit")
     print(f"== {name}, driver {figures['driver']}; {a.model}, batch {batch}" + (f" in pieces of {a.micro}" if a.micro else "")
+          + f", checkpointing {figures['checkpointing']}"
           + (f"; PyTorch copies {limit[0] / 1e12:.2f} TB/s and multiplies {limit[1] / 1e12:.0f} TFLOP/s" if limit else ""))
     print(f"{'':12} {'Suture':>12} {'PyTorch':>12} {'ratio':>6} {'TFLOP/s':>8} {'of peak':>8} {'of limit':>8} {'MB':>8} {'PyTorch MB':>11}  its settings")
     for row in rows:

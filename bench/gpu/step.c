@@ -1,11 +1,12 @@
 /* One training step of two towers under InfoNCE + L_ATP + L_CU, or the embedding of one kind, on synthetic data
  * in host memory.
  *
- *     bench_gpu train|image|text DEVICE MODEL BATCH MICRO ROUNDS
+ *     bench_gpu train|image|text DEVICE MODEL BATCH MICRO none|selective|full ROUNDS
  *
  * MICRO samples go through the towers at a time, as in align/objective.c: with less than a batch, each runs
- * forward twice. A round of a training prints the loss and the norm of its gradient with all their digits, which
- * are the same in every call. Dropout is off. */
+ * forward twice. Behind it stands the level of activation checkpointing (nn/stack.h). A round of a training prints
+ * the loss and the norm of its gradient with all their digits, which are the same in every call and at every level.
+ * With ROUNDS 0 no memory is taken, and the plan alone is printed. Dropout is off. */
 #include "bench/gpu/bench.h"
 #include <math.h>
 #include <stdio.h>
@@ -31,12 +32,13 @@ typedef struct {
     int64_t logit_scale;
     void *losses; /* acc [1] */
     int32_t batch, micro;
+    su_checkpointing level;
 } job;
 
 static void plan_towers(job *j, su_arena *a, bool train)
 {
     for (int k = 0; k < STREAMS; k++) {
-        su_tower_plan(j->s[k].tower, a, j->micro, train);
+        su_tower_plan(j->s[k].tower, a, j->micro, train, j->level);
         j->s[k].projected = su_arena_take(a, (size_t)j->micro * DIM, su_dtype_size(j->device->act));
     }
 }
@@ -56,7 +58,8 @@ static void fill(job *j)
     for (size_t i = 0; i < n; i++) t->lengths[i] = t->config.max_tokens;
 }
 
-static void prepare(job *j, const char *model, bool train)
+/* false: only the plan was wanted. */
+static bool prepare(job *j, const char *model, bool train, bool run)
 {
     su_error err = {0};
     const size_t acc = su_dtype_size(j->device->acc);
@@ -71,27 +74,28 @@ static void prepare(job *j, const char *model, bool train)
     }
     j->logit_scale = su_params_add(&j->params, "logit_scale", 1, (const int64_t[]){1}, false, LOGIT,
                                    SU_INIT_CONSTANT, log(1 / 0.07), false);
-    size_t bytes = su_params_bytes(&j->params, train);
+    su_arena a;
+    su_arena_measure(&a);
+    plan_towers(j, &a, train);
+    const size_t activations = a.peak, embeddings = (size_t)j->batch * DIM * acc;
+    const size_t norms = (size_t)j->batch * acc;
+    printf("plan %zu\n",
+           su_params_bytes(&j->params, train) + activations + STREAMS * (2 * embeddings + norms) + acc);
+    if (!run) return false;
     check(su_params_commit(&j->params, train, &err), &err);
     check(su_params_randomise(&j->params, 1, &err), &err);
     su_params_refresh(&j->params);
     if (train) j->device->ops->zero(j->device, j->params.grad, (size_t)j->params.learning * acc);
-    su_arena a;
-    su_arena_measure(&a);
-    plan_towers(j, &a, train);
-    const size_t activations = a.peak;
-    bytes += activations;
     su_arena_init(&a, take(j->device, activations), activations);
     plan_towers(j, &a, train);
     for (int k = 0; k < STREAMS; k++) {
-        j->s[k].z = take(j->device, (size_t)j->batch * DIM * acc);
-        j->s[k].dz = take(j->device, (size_t)j->batch * DIM * acc);
-        j->s[k].norm = take(j->device, (size_t)j->batch * acc);
-        bytes += (size_t)j->batch * (2 * DIM + 1) * acc;
+        j->s[k].z = take(j->device, embeddings);
+        j->s[k].dz = take(j->device, embeddings);
+        j->s[k].norm = take(j->device, norms);
     }
     j->losses = take(j->device, acc);
     fill(j);
-    printf("plan %zu\n", bytes);
+    return true;
 }
 
 static su_tower_input input(const job *j, int k, int32_t first, bool train)
@@ -182,14 +186,18 @@ int bench_step(int argc, char **argv)
 {
     job j = {0};
     su_error err = {0};
-    if (argc != 7 || atoi(argv[4]) < 2 || atoi(argv[5]) < 1)
-        return usage("train|image|text DEVICE MODEL BATCH MICRO ROUNDS");
+    while (argc == 8 && j.level < SU_CHECKPOINTING_LEVELS &&
+           strcmp(argv[6], su_checkpointing_names[j.level]) != 0)
+        j.level++;
+    if (argc != 8 || atoi(argv[4]) < 2 || atoi(argv[5]) < 1 || j.level == SU_CHECKPOINTING_LEVELS)
+        return usage("train|image|text DEVICE MODEL BATCH MICRO none|selective|full ROUNDS");
+    const int rounds = atoi(argv[7]);
     const bool train = !strcmp(argv[1], "train");
     j.batch = atoi(argv[4]);
     j.micro = atoi(argv[5]) < j.batch ? atoi(argv[5]) : j.batch;
     check(su_device_open(argv[2], 0, &j.device, &err), &err);
-    prepare(&j, argv[3], train);
-    for (int r = 1; r <= atoi(argv[6]); r++) {
+    if (!prepare(&j, argv[3], train, rounds > 0)) return 0;
+    for (int r = 1; r <= rounds; r++) {
         double norm = 0, start = now();
         float loss = 0;
         if (train)

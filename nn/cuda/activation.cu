@@ -48,7 +48,9 @@ void su_cuda_activate(su_cuda *c, void *y, void *kept, const void *pre, const vo
     });
 }
 
-template <class T, int V> __global__ void slopes(T *dpre, const T *dy, const T *pre, int f, int64_t packs)
+/* y as activate gives it; NULL: not wanted. */
+template <class T, int V>
+__global__ void slopes(T *dpre, T *y, const T *dy, const T *pre, int f, int64_t packs)
 {
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= packs) return;
@@ -57,29 +59,33 @@ template <class T, int V> __global__ void slopes(T *dpre, const T *dy, const T *
     load(v, pre + i * V);
     UNROLL for (int k = 0; k < V; k++) g[k] *= slope<T>(v[k], f);
     store(dpre + i * V, g);
+    if (!y) return;
+    UNROLL for (int k = 0; k < V; k++) v[k] = activated<T>(v[k], f);
+    store(y + i * V, v);
 }
 
-void su_cuda_act_backward(su_device *d, void *dpre, void *db, const void *dy, const void *pre, su_activation f, int64_t rows,
-                          int32_t width)
+void su_cuda_act_backward(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *pre, su_activation f,
+                          int64_t rows, int32_t width)
 {
     su_cuda *c = su_cuda_of(d);
     const int64_t n = rows * width;
     if (f == SU_ACT_NONE) {
         d->ops->copy(d, dpre, dy, (size_t)n * su_dtype_size(d->act));
+        if (y) d->ops->copy(d, y, pre, (size_t)n * su_dtype_size(d->act));
         if (db) su_cuda_column_sums(c, (float *)db, dpre, rows, width);
         return;
     }
     if (db) {
-        su_cuda_slopes_and_sums(c, dpre, (float *)db, dy, pre, f, rows, width);
+        su_cuda_slopes_and_sums(c, dpre, y, (float *)db, dy, pre, f, rows, width);
         return;
     }
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
         auto go = [&](auto kernel, int v) {
-            launch(c, "act_backward", su_cuda_parts(n / v, THREADS), THREADS, 0, kernel)((T *)dpre, (const T *)dy,
+            launch(c, "act_backward", su_cuda_parts(n / v, THREADS), THREADS, 0, kernel)((T *)dpre, (T *)y, (const T *)dy,
                                                                                          (const T *)pre, f, n / v);
         };
-        if (su_cuda_packs(n, sizeof(T), dpre, dy, pre))
+        if (su_cuda_packs(n, sizeof(T), dpre, dy, pre) && su_cuda_packs(n, sizeof(T), y, NULL, NULL))
             go(slopes<T, PACK<T>>, PACK<T>);
         else
             go(slopes<T, 1>, 1);

@@ -331,7 +331,8 @@ void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void 
 
 enum { SUM_WARPS = 8, SUM_ROWS = 256 /* least rows of a block */, SUM_BLOCKS = 256 /* most blocks over the rows */ };
 
-/* Rows as they are, or those of dy f'(pre), which are stored as dpre on the way. */
+/* Rows as they are, or those of dy f'(pre), which are stored as dpre on the way, and f(pre) as y where it is
+ * wanted. */
 template <class T> struct plain_rows {
     const T *x;
     enum { AHEAD = 4 };
@@ -341,7 +342,7 @@ template <class T> struct plain_rows {
     }
 };
 template <class T> struct slope_rows {
-    T *dpre;
+    T *dpre, *y;
     const T *dy, *pre;
     int f;
     enum { AHEAD = 2 };
@@ -352,6 +353,9 @@ template <class T> struct slope_rows {
         load(x, pre + at);
         UNROLL for (int k = 0; k < V; k++) v[k] *= slope<T>(x[k], f);
         store(dpre + at, v);
+        if (!y) return;
+        UNROLL for (int k = 0; k < V; k++) x[k] = activated<T>(x[k], f);
+        store(y + at, x);
     }
 };
 
@@ -414,14 +418,14 @@ void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, i
     });
 }
 
-void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, float *sums, const void *dy, const void *pre, su_activation f,
-                             int64_t rows, int32_t width)
+void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, void *y, float *sums, const void *dy, const void *pre,
+                             su_activation f, int64_t rows, int32_t width)
 {
     if (rows <= 0) return;
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
-        const bool packs = su_cuda_packs(width, sizeof(T), dpre, dy, pre);
-        sum_columns(c, "act_backward", sums, slope_rows<T>{(T *)dpre, (const T *)dy, (const T *)pre, f}, rows, width,
-                    packs ? PACK<T> : 1);
+        const bool packs = su_cuda_packs(width, sizeof(T), dpre, dy, pre) && su_cuda_packs(width, sizeof(T), y, NULL, NULL);
+        sum_columns(c, "act_backward", sums, slope_rows<T>{(T *)dpre, (T *)y, (const T *)dy, (const T *)pre, f}, rows,
+                    width, packs ? PACK<T> : 1);
     });
 }

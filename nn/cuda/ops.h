@@ -7,8 +7,8 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
                              const void *w, int64_t rows, int32_t out, int32_t in);
 
 /* activation.cu */
-void su_cuda_act_backward(su_device *d, void *dpre, void *db, const void *dy, const void *pre, su_activation f, int64_t rows,
-                          int32_t width);
+void su_cuda_act_backward(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *pre, su_activation f,
+                          int64_t rows, int32_t width);
 /* v = f(pre + bias), row by row; bias [width] may be NULL, and pre and y the same. kept: where pre + bias is
  * written, or NULL. */
 void su_cuda_activate(su_cuda *c, void *y, void *kept, const void *pre, const void *bias, su_activation f,
@@ -30,9 +30,9 @@ void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void 
                            int32_t width);
 /* sums[j] += sum over rows of x[row][j]; x act, sums acc. */
 void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, int32_t width);
-/* dpre = dy f'(pre), and sums as above of dpre. */
-void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, float *sums, const void *dy, const void *pre, su_activation f,
-                             int64_t rows, int32_t width);
+/* dpre = dy f'(pre), y = f(pre) unless it is NULL, and sums as above of dpre. */
+void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, void *y, float *sums, const void *dy, const void *pre,
+                             su_activation f, int64_t rows, int32_t width);
 
 /* rows.cu */
 void su_cuda_convert(su_device *d, void *to, su_dtype to_type, const void *from, su_dtype from_type, int64_t n);

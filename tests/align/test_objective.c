@@ -2,7 +2,8 @@
  * pieces. */
 #include "tests/align/models.h"
 
-static const su_objective closegap = {.lambda_infonce = 1, .lambda_atp = 1,
+static const su_objective closegap = {.lambda_infonce = 1,
+                                      .lambda_atp = 1,
                                       .lambda_cu = 1,
                                       .temperature = 0.07,
                                       .learn_temperature = true,
@@ -136,7 +137,8 @@ static void every_gradient_equals_differences_with_dropout_in_pieces(void **stat
 
 /* The gradient of `count` samples in pieces of `micro`, and the losses. Everything random is on: what a sample
  * draws depends on its place in the batch alone. */
-static double *pieces(su_dtype type, int32_t count, int32_t micro, int threads, su_losses *losses, int64_t *n)
+static double *pieces_at(su_checkpointing level, su_dtype type, int32_t count, int32_t micro, int threads,
+                         su_losses *losses, int64_t *n)
 {
     su_model_config c = golden_config(2);
     for (int i = 0; i < 2; i++) {
@@ -147,6 +149,7 @@ static double *pieces(su_dtype type, int32_t count, int32_t micro, int threads, 
     c.stream[0].tower.patch_dropout = 0.3;
     su_device *d = check_device(type, threads);
     su_model *m = new_model(&c, d, true, 3);
+    m->checkpointing = level;
     su_step *step = new_step(m, count, micro);
     su_step_batch batch = random_batch(&c, count, 8);
     batch.train = true;
@@ -161,6 +164,11 @@ static double *pieces(su_dtype type, int32_t count, int32_t micro, int threads, 
     su_model_free(m);
     su_device_close(d);
     return all;
+}
+
+static double *pieces(su_dtype type, int32_t count, int32_t micro, int threads, su_losses *losses, int64_t *n)
+{
+    return pieces_at(SU_CHECKPOINTING_NONE, type, count, micro, threads, losses, n);
 }
 
 static void a_batch_of_256_equals_4_pieces_of_64(void **state)
@@ -196,13 +204,85 @@ static void threads_do_not_change_a_bit(void **state)
     check_free_all();
 }
 
+/* --- checkpointing -------------------------------------------------------------------------------------- */
+
+static void checkpointing_does_not_change_a_bit(void **state)
+{
+    (void)state;
+    for (int32_t micro = 5; micro <= 13; micro += 8) {
+        su_losses losses[SU_CHECKPOINTING_LEVELS];
+        double *none = NULL;
+        int64_t n = 0;
+        for (int level = 0; level < SU_CHECKPOINTING_LEVELS; level++) {
+            double *all = pieces_at((su_checkpointing)level, SU_DTYPE_F32, 13, micro, 2, &losses[level], &n);
+            if (!none) none = all;
+            check_same_bits(su_checkpointing_names[level], all, none, n);
+            assert_true(losses[level].total == losses[0].total);
+        }
+    }
+    check_free_all();
+}
+
+static size_t taken;
+static su_status (*alloc_of_device)(su_device *d, size_t bytes, void **memory, su_error *err);
+
+static su_status counting_alloc(su_device *d, size_t bytes, void **memory, su_error *err)
+{
+    taken += bytes;
+    return alloc_of_device(d, bytes, memory, err);
+}
+
+/* From the plan to the end of a step: what was told is what is taken, and a higher level takes less. */
+static void the_plan_is_what_is_taken(void **state)
+{
+    (void)state;
+    check_cpu_only();
+    size_t before = SIZE_MAX;
+    for (int level = 0; level < SU_CHECKPOINTING_LEVELS; level++) {
+        su_model_config c = golden_config(3);
+        su_device *d = check_device(SU_DTYPE_F32, 1);
+        const su_device_ops *ops = d->ops;
+        su_device_ops counting = *ops;
+        counting.alloc = counting_alloc;
+        alloc_of_device = ops->alloc;
+        d->ops = &counting;
+        su_model *m = NULL;
+        su_step *step = NULL;
+        su_error err = {0};
+        su_losses losses;
+        size_t activations = 0, weights = 0;
+        ok(su_model_table(&c, d, small_vocabulary(), &m, &err), &err);
+        m->checkpointing = (su_checkpointing)level;
+        weights = su_params_bytes(&m->params, true);
+        activations = su_step_bytes(m, 9, 4);
+        taken = 0;
+        ok(su_model_start(m, true, 1, &err), &err);
+        ok(su_step_new(m, 9, 4, &step, &(size_t){0}, &err), &err);
+        su_step_batch batch = random_batch(&c, 9, 8);
+        ok(su_step_run(step, &batch, &closegap, 0.0, &losses, &err), &err);
+        assert_true(taken <= weights + activations && taken > 0.99 * (double)(weights + activations));
+        assert_true(activations < before);
+        before = activations;
+        su_step_free(step);
+        su_model_free(m);
+        d->ops = ops;
+        su_device_close(d);
+        check_free_all();
+    }
+}
+
 /* --- weights -------------------------------------------------------------------------------------------- */
 
 static void scheduled_weights_hold_then_move_linearly(void **state)
 {
     (void)state;
-    su_objective o = {
-        .lambda_infonce = 1, .lambda_atp = 1, .atp_end = 0, .atp_from = 0.2, .lambda_cu = 1, .cu_end = 2, .cu_from = 0.5};
+    su_objective o = {.lambda_infonce = 1,
+                      .lambda_atp = 1,
+                      .atp_end = 0,
+                      .atp_from = 0.2,
+                      .lambda_cu = 1,
+                      .cu_end = 2,
+                      .cu_from = 0.5};
     static const double expected[][3] = {
         {0, 1, 1}, {0.2, 1, 1}, {0.6, 0.5, 1.2}, {0.75, 0.3125, 1.5}, {1, 0, 2}};
     for (int i = 0; i < 5; i++) {
@@ -308,6 +388,8 @@ int main(void)
         cmocka_unit_test(every_gradient_equals_differences_with_dropout_in_pieces),
         cmocka_unit_test(a_batch_of_256_equals_4_pieces_of_64),
         cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(checkpointing_does_not_change_a_bit),
+        cmocka_unit_test(the_plan_is_what_is_taken),
         cmocka_unit_test(scheduled_weights_hold_then_move_linearly),
         cmocka_unit_test(parts_with_weight_zero_are_left_out),
         cmocka_unit_test(a_loss_that_is_not_finite_stops_the_step),

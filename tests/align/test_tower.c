@@ -7,6 +7,7 @@ typedef struct {
     su_device *device;
     su_params params;
     su_tower *tower;
+    su_checkpointing level;
     void *memory;
 } fixture;
 
@@ -39,11 +40,11 @@ static void plan(fixture *f, int32_t batch, bool backward)
     su_arena a;
     f->device->ops->release(f->device, f->memory);
     su_arena_measure(&a);
-    su_tower_plan(f->tower, &a, batch, backward);
+    su_tower_plan(f->tower, &a, batch, backward, f->level);
     size_t size = a.peak;
     f->memory = check_room(f->device, size);
     su_arena_init(&a, f->memory, size);
-    su_tower_plan(f->tower, &a, batch, backward);
+    su_tower_plan(f->tower, &a, batch, backward, f->level);
     assert_false(a.overflow);
     assert_int_equal(a.used, size);
 }
@@ -223,10 +224,11 @@ static double moved_loss(void *context)
     return sum;
 }
 
-static void check_all_gradients(const su_tower_config *c, su_tower_input in)
+static void check_all_gradients(const su_tower_config *c, su_tower_input in, su_checkpointing level)
 {
     fixture f;
     begin(&f, c, SU_DTYPE_F64, 1);
+    f.level = level;
     for (int64_t i = 0; i < f.params.count; i++) { /* away from the small start: every path counts */
         su_error err = {0};
         double *x = check_normal((uint64_t)(50 + i), f.params.items[i].count, 0.3);
@@ -275,10 +277,12 @@ static void vit_gradients_equal_differences_under_all_dropouts(void **state)
                              .attention_dropout = 0.1,
                              .drop_path = 0.4,
                              .patch_dropout = 0.4};
-        check_all_gradients(&c, (su_tower_input){.batch = 3,
-                                                 .images = random_images(3 * 15 * 15, 3),
-                                                 .train = true,
-                                                 .key = {.seed = 5, .step = 8, .layer = 1 << 13}});
+        check_all_gradients(&c,
+                            (su_tower_input){.batch = 3,
+                                             .images = random_images(3 * 15 * 15, 3),
+                                             .train = true,
+                                             .key = {.seed = 5, .step = 8, .layer = 1 << 13}},
+                            k ? SU_CHECKPOINTING_FULL : SU_CHECKPOINTING_NONE);
     }
 }
 
@@ -303,11 +307,13 @@ static void bert_gradients_equal_differences_under_all_dropouts(void **state)
                              .dropout = 0.1,
                              .attention_dropout = 0.2,
                              .drop_path = 0.3};
-        check_all_gradients(&c, (su_tower_input){.batch = 3,
-                                                 .ids = ids,
-                                                 .lengths = lengths,
-                                                 .train = true,
-                                                 .key = {.seed = 6, .step = 1, .layer = 0}});
+        check_all_gradients(&c,
+                            (su_tower_input){.batch = 3,
+                                             .ids = ids,
+                                             .lengths = lengths,
+                                             .train = true,
+                                             .key = {.seed = 6, .step = 1, .layer = 0}},
+                            k ? SU_CHECKPOINTING_FULL : SU_CHECKPOINTING_NONE);
     }
 }
 
@@ -329,9 +335,9 @@ static void planning_without_backward_gives_the_same_bits_in_less_memory(void **
         else
             in.images = golden_raw(files[k], "", "images");
         su_arena_measure(&with);
-        su_tower_plan(f.tower, &with, 4, true);
+        su_tower_plan(f.tower, &with, 4, true, SU_CHECKPOINTING_FULL);
         su_arena_measure(&without);
-        su_tower_plan(f.tower, &without, 4, false);
+        su_tower_plan(f.tower, &without, 4, false, SU_CHECKPOINTING_NONE);
         assert_true(without.peak < with.peak);
         plan(&f, 4, true);
         double *kept = pooled_values(&f, &in);

@@ -34,6 +34,7 @@ typedef struct {
     su_device *device;
     su_params params;
     su_decoder *decoder;
+    su_checkpointing level;
     void *arena;
 } fixture;
 
@@ -53,11 +54,11 @@ CHECK_UNUSED static void plan(fixture *f, int32_t batch, int32_t tokens, int32_t
     su_arena a;
     f->device->ops->release(f->device, f->arena);
     su_arena_measure(&a);
-    su_decoder_plan(f->decoder, &a, batch, tokens, memory, backward);
+    su_decoder_plan(f->decoder, &a, batch, tokens, memory, backward, f->level);
     size_t size = a.peak;
     f->arena = check_room(f->device, size);
     su_arena_init(&a, f->arena, size);
-    su_decoder_plan(f->decoder, &a, batch, tokens, memory, backward);
+    su_decoder_plan(f->decoder, &a, batch, tokens, memory, backward, f->level);
     assert_false(a.overflow);
 }
 

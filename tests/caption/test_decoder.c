@@ -13,7 +13,7 @@ static su_decoder_input golden_input(const su_safetensors *file)
                               .train = true}; /* all rates are zero */
 }
 
-static void equals_transformers(const char *tolerance, su_dtype type, int threads)
+static void equals_transformers(const char *tolerance, su_dtype type, int threads, su_checkpointing level)
 {
     su_safetensors *file = golden_open(CAPTIONS "decoder.safetensors");
     su_decoder_input in = golden_input(file);
@@ -22,6 +22,7 @@ static void equals_transformers(const char *tolerance, su_dtype type, int thread
     int64_t n = 0, wanted = 0, count = 0, memory_size = 0;
     begin(&f, &decoder_golden, type, threads, true);
     golden_set(&f.params, file);
+    f.level = level;
     plan(&f, 5, 14, 8, true); /* for more than the call brings */
     double *memory = golden_values(file, "", "memory", &memory_size);
     double *want = golden_values(file, "", "logits", &n), loss = 0;
@@ -45,8 +46,10 @@ static void equals_transformers(const char *tolerance, su_dtype type, int thread
 static void logits_loss_and_all_gradients_equal_transformers(void **state)
 {
     (void)state;
-    equals_transformers("align.f32", SU_DTYPE_F32, 2);
-    equals_transformers("align.f64", SU_DTYPE_F64, 1);
+    for (int level = 0; level < SU_CHECKPOINTING_LEVELS; level++) {
+        equals_transformers("align.f32", SU_DTYPE_F32, 2, (su_checkpointing)level);
+        equals_transformers("align.f64", SU_DTYPE_F64, 1, (su_checkpointing)level);
+    }
 }
 
 /* --- by differences, with dropout and image tokens of another width ------------------------------------- */
@@ -91,6 +94,7 @@ static void gradients_equal_differences_under_dropout(void **state)
     k.attention_dropout = 0.1;
     fixture f;
     begin(&f, &k, SU_DTYPE_F64, 1, true);
+    f.level = SU_CHECKPOINTING_FULL;
     plan(&f, BATCH, ROW, MEMORY, true);
     int32_t *lists[4], *lengths = check_alloc(BATCH, sizeof *lengths);
     const int32_t limits[4] = {k.vocabulary, k.positions, k.types, k.vocabulary};

@@ -39,7 +39,7 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     int32_t which[ROWS];
     float scores[2], values[ROWS], log_sums[ROWS];
     d->ops->linear(d, m[1], m[2], m[0], m[3], m[3], SU_ACT_GELU, ROWS, WIDTH, WIDTH);
-    d->ops->act_backward(d, m[2], NULL, m[1], m[2], SU_ACT_GELU, 1, NUMBERS);
+    d->ops->act_backward(d, m[2], NULL, NULL, m[1], m[2], SU_ACT_GELU, 1, NUMBERS);
     d->ops->linear_backward(d, m[4], false, m[5], m[6], m[2], m[0], m[3], ROWS, WIDTH, WIDTH);
     d->ops->attention(d, &a, m[7], m[8], m[0], m[1], m[3]);
     d->ops->attention_backward(d, &a, m[9], m[10], m[11], m[4], m[7], m[8], m[0], m[1], m[3]);

@@ -56,16 +56,25 @@ typedef struct {
     su_model *model;
 } golden;
 
-static golden open_golden(int streams)
+static golden open_golden_with(int streams, double dropout)
 {
     golden g = {.config = golden_config(streams)};
     char path[256];
+    for (int k = 0; k < streams; k++) {
+        su_tower_config *t = &g.config.stream[k].tower;
+        t->dropout = t->attention_dropout = t->drop_path = dropout;
+    }
     snprintf(path, sizeof path, TOWERS "objective%d.safetensors", streams);
     g.file = golden_open(path);
     g.device = open_cuda(name_of_device);
     g.model = new_model(&g.config, g.device, true, 1);
     golden_set(&g.model->params, g.file);
     return g;
+}
+
+static golden open_golden(int streams)
+{
+    return open_golden_with(streams, 0);
 }
 
 static void close_golden(golden *g)
@@ -165,6 +174,39 @@ static void twenty_steps_of_adamw_are_pytorchs(void **state)
     close_golden(&g);
 }
 
+/* What is formed again has the bits of what forward had. */
+static void checkpointing_does_not_change_a_bit(void **state)
+{
+    (void)state;
+    double *none = NULL;
+    for (int level = 0; level < SU_CHECKPOINTING_LEVELS; level++) {
+        golden g = open_golden_with(2, 0.2);
+        su_params *p = &g.model->params;
+        const su_objective o = {
+            .lambda_infonce = 1, .lambda_atp = 1, .lambda_cu = 1, .atp_end = -1, .cu_end = -1};
+        const su_step_batch batch = golden_batch(&g.config, g.file, 0);
+        su_losses losses;
+        su_error err = {0};
+        double *all = malloc((size_t)p->elements * sizeof *all);
+        assert_non_null(all);
+        g.model->checkpointing = (su_checkpointing)level;
+        su_step *step = new_step(g.model, GOLDEN_BATCH, 0);
+        ok(su_step_run(step, &batch, &o, 0.0, &losses, &err), &err);
+        for (int64_t i = 0; i < p->count; i++)
+            memcpy(all + p->items[i].offset, gradient_values(p, i), (size_t)p->items[i].count * sizeof *all);
+        for (int64_t i = 0; none && i < p->count; i++)
+            check_same_bits(p->items[i].name, all + p->items[i].offset, none + p->items[i].offset,
+                            p->items[i].count);
+        if (none)
+            free(all);
+        else
+            none = all;
+        su_step_free(step);
+        close_golden(&g);
+    }
+    free(none);
+}
+
 int main(int argc, char **argv)
 {
     name_of_device = argc > 1 ? argv[1] : "cuda,bf16";
@@ -172,6 +214,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_and_all_gradients_are_pytorchs),
         cmocka_unit_test(twenty_steps_of_adamw_are_pytorchs),
+        cmocka_unit_test(checkpointing_does_not_change_a_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

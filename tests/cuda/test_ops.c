@@ -36,7 +36,7 @@ static void run_linear_backward(su_device *d, void **m, const void *arguments)
 static void run_slope(su_device *d, void **m, const void *arguments)
 {
     const linear_case *c = arguments;
-    d->ops->act_backward(d, m[0], m[1], m[2], m[3], c->f, c->rows, c->out);
+    d->ops->act_backward(d, m[0], m[1], m[2], m[3], m[4], c->f, c->rows, c->out);
 }
 
 static void linear_layers(void **state)
@@ -60,10 +60,11 @@ static void linear_layers(void **state)
             {"w", ACT, check_normal(i + 100, weights, 1), weights, IN}};
         compare("linear_backward", backward, 6, run_linear_backward, c);
         const array slopes[] = {{"dpre", ACT, NULL, outs, OUT},
+                                {"y", ACT, NULL, c->pre ? outs : 0, c->pre},
                                 {"db", ACC, check_normal(i + 500, c->out, 1), c->bias ? c->out : 0, c->bias},
                                 {"dy", ACT, check_normal(i + 600, outs, 1), outs, IN},
                                 {"pre", ACT, check_normal(i + 700, outs, 2), outs, IN}};
-        compare("act_backward", slopes, 4, run_slope, c);
+        compare("act_backward", slopes, 5, run_slope, c);
         check_free_all();
     }
 }

@@ -25,7 +25,7 @@ static double *values(su_device *d, su_activation f, const double *x, int64_t n)
 static double *slopes(su_device *d, su_activation f, const double *dy, const double *x, int64_t n)
 {
     void *dev_dy = check_upload(d, dy, n), *pre = check_upload(d, x, n), *dpre = check_upload(d, NULL, n);
-    d->ops->act_backward(d, dpre, NULL, dev_dy, pre, f, 1, (int32_t)n);
+    d->ops->act_backward(d, dpre, NULL, NULL, dev_dy, pre, f, 1, (int32_t)n);
     d->ops->release(d, dev_dy);
     d->ops->release(d, pre);
     return check_take(d, dpre, n);
@@ -92,11 +92,36 @@ static void backward_works_in_place_and_without_pre_for_none(void **state)
         su_activation f = check_activations[k];
         double *want = slopes(d, f, dy, x, N);
         void *g = check_upload(d, dy, N), *pre = f == SU_ACT_NONE ? NULL : check_upload(d, x, N);
-        d->ops->act_backward(d, g, NULL, g, pre, f, 1, N);
+        d->ops->act_backward(d, g, NULL, NULL, g, pre, f, 1, N);
         d->ops->release(d, pre);
         check_same_bits("in place", check_take(d, g, N), want, N);
     }
     su_device_close(d);
+    check_free_all();
+}
+
+/* f(pre) again, beside dpre or in pre's place: what linear gave, for every length of a row's end. */
+static void backward_gives_the_values_again(void **state)
+{
+    (void)state;
+    su_dtype types[] = {SU_DTYPE_F32, SU_DTYPE_F64};
+    for (int t = 0; t < 2; t++) {
+        su_device *d = check_device(types[t], 2);
+        double *x = ramp(N), *dy = check_normal(3, N, 1);
+        for (int k = 0; k < CHECK_ACTIVATIONS; k++) {
+            su_activation f = check_activations[k];
+            double *want = values(d, f, x, N), *slope = slopes(d, f, dy, x, N);
+            for (int in_place = 0; in_place < 2; in_place++) {
+                void *g = check_upload(d, dy, N), *pre = check_upload(d, x, N);
+                void *y = in_place ? pre : check_upload(d, NULL, N);
+                d->ops->act_backward(d, g, y, NULL, g, pre, f, 1, N);
+                if (!in_place) check_same_bits("pre", check_take(d, pre, N), x, N);
+                check_same_bits("y", check_take(d, y, N), want, N);
+                check_same_bits("dpre", check_take(d, g, N), slope, N);
+            }
+        }
+        su_device_close(d);
+    }
     check_free_all();
 }
 
@@ -143,6 +168,7 @@ int main(void)
         cmocka_unit_test(gelu_keeps_its_digits_in_the_lower_tail),
         cmocka_unit_test(slopes_equal_differences_of_the_reference),
         cmocka_unit_test(backward_works_in_place_and_without_pre_for_none),
+        cmocka_unit_test(backward_gives_the_values_again),
         cmocka_unit_test(nan_stays_nan_and_large_values_saturate),
         cmocka_unit_test(threads_do_not_change_a_bit),
     };

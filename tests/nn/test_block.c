@@ -1,9 +1,10 @@
-/* The transformer block: every gradient against central differences, in every form that a model uses, two
- * blocks deep, so that the stream's deferred addition and the shared scratch are exercised too. */
+/* The transformer block: every gradient against central differences, in every form that a model uses, three
+ * blocks deep, so that the stream's deferred addition, shared buffers and what lies between the first and the
+ * last block are exercised too; and the same bits at every level of checkpointing. */
 #include "tests/nn/check.h"
-#include "nn/block.h"
+#include "nn/stack.h"
 
-enum { DEPTH = 2 };
+enum { DEPTH = 3 };
 
 typedef struct {
     const char *what;
@@ -98,8 +99,9 @@ typedef struct {
     su_device *device;
     su_params params;
     su_block blocks[DEPTH];
-    su_block_saved saved[DEPTH];
-    su_block_scratch scratch;
+    su_block_stack stack;
+    su_checkpointing level;
+    size_t bytes; /* planned */
     void *arena, *x, *memory;
     int32_t *lengths, *memory_lengths;
     double *host_x, *host_memory, *weight; /* weight: of each output value in the loss */
@@ -115,14 +117,13 @@ static void plan(stack *s, su_arena *a)
 {
     const form *f = s->form;
     int64_t rows = (int64_t)f->batch * f->tokens, memory = (int64_t)f->batch * f->memory_tokens;
-    for (int i = 0; i < DEPTH; i++) su_block_plan(a, s->device, &f->config, rows, memory, &s->saved[i]);
-    su_block_plan_scratch(a, s->device, &f->config, rows, memory, &s->scratch);
+    su_block_stack_plan(&s->stack, a, s->device, s->blocks, DEPTH, rows, memory, true, s->level);
 }
 
-static void begin(stack *s, const form *f, su_dtype type, int threads)
+static void begin_at(stack *s, const form *f, su_dtype type, int threads, su_checkpointing level)
 {
     su_error err = {0};
-    *s = (stack){.form = f, .device = check_device(type, threads)};
+    *s = (stack){.form = f, .device = check_device(type, threads), .level = level};
     su_params_init(&s->params, s->device);
     for (int i = 0; i < DEPTH; i++) {
         char prefix[32];
@@ -152,11 +153,17 @@ static void begin(stack *s, const form *f, su_dtype type, int threads)
     su_arena a;
     su_arena_measure(&a);
     plan(s, &a);
-    size_t size = a.peak;
-    s->arena = check_room(s->device, size);
-    su_arena_init(&a, s->arena, size);
+    s->bytes = a.peak;
+    s->arena = check_room(s->device, s->bytes);
+    su_arena_init(&a, s->arena, s->bytes);
     plan(s, &a);
     assert_false(a.overflow);
+    assert_int_equal(a.used, s->bytes);
+}
+
+static void begin(stack *s, const form *f, su_dtype type, int threads)
+{
+    begin_at(s, f, type, threads, SU_CHECKPOINTING_NONE);
 }
 
 static void end(stack *s)
@@ -167,11 +174,12 @@ static void end(stack *s)
     ops->release(s->device, s->memory);
     ops->release(s->device, s->lengths);
     ops->release(s->device, s->memory_lengths);
+    su_block_stack_free(&s->stack);
     su_params_free(&s->params);
     su_device_close(s->device);
 }
 
-static su_block_call call_of(const stack *s, int layer)
+static su_block_call call_of(const stack *s)
 {
     return (su_block_call){.batch = s->form->batch,
                            .tokens = s->form->tokens,
@@ -179,18 +187,15 @@ static su_block_call call_of(const stack *s, int layer)
                            .memory_tokens = s->form->memory_tokens,
                            .memory_lengths = s->memory_lengths,
                            .train = s->form->train,
-                           .key = {.seed = 12, .step = 3, .layer = 16u * (uint32_t)(layer + 1)}};
+                           .key = {.seed = 12, .step = 3, .layer = 16}};
 }
 
 /* The stack's output as doubles. */
 static double *forward(stack *s)
 {
-    su_stream stream = {.x = s->x};
     void *sum = check_upload(s->device, NULL, s->values);
-    for (int i = 0; i < DEPTH; i++) {
-        su_block_call call = call_of(s, i);
-        su_block_forward(&s->blocks[i], &s->params, &call, &stream, s->memory, &s->saved[i], &s->scratch);
-    }
+    su_block_call call = call_of(s);
+    su_stream stream = su_block_stack_forward(&s->stack, &s->params, &call, s->x, s->memory);
     if (stream.delta)
         s->device->ops->add(s->device, sum, stream.x, stream.delta, s->values);
     else
@@ -231,10 +236,8 @@ static void backward(stack *s, double start, double **dx, double **d_memory)
         for (int64_t i = 0; i < s->memory_values; i++) ones[i] = start;
         d_m = check_upload(s->device, ones, s->memory_values);
     }
-    for (int i = DEPTH - 1; i >= 0; i--) {
-        su_block_call call = call_of(s, i);
-        su_block_backward(&s->blocks[i], &s->params, &call, d_x, s->memory, d_m, &s->saved[i], &s->scratch);
-    }
+    su_block_call call = call_of(s);
+    su_block_stack_backward(&s->stack, &s->params, &call, d_x, s->memory, d_m);
     *dx = check_take(s->device, d_x, s->values);
     *d_memory = d_m ? check_take(s->device, d_m, s->memory_values) : NULL;
     for (int64_t i = 0; d_m && i < s->memory_values; i++) (*d_memory)[i] -= start;
@@ -334,6 +337,32 @@ static void threads_do_not_change_a_bit(void **state)
     check_free_all();
 }
 
+static void checkpointing_does_not_change_a_bit(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof forms / sizeof *forms; k++) {
+        stack s[SU_CHECKPOINTING_LEVELS];
+        double *y, *y0 = NULL, *dx, *dx0 = NULL, *d_memory, *d_memory0 = NULL;
+        for (int level = 0; level < SU_CHECKPOINTING_LEVELS; level++) {
+            begin_at(&s[level], &forms[k], SU_DTYPE_F32, 1, (su_checkpointing)level);
+            for (int step = 0; step < 2; step++) { /* on used buffers too; gradients are added twice */
+                y = forward(&s[level]);
+                backward(&s[level], 0.5, &dx, &d_memory);
+                if (!y0) y0 = y, dx0 = dx, d_memory0 = d_memory;
+                check_same_bits("y", y, y0, s[0].values);
+                check_same_bits("dx", dx, dx0, s[0].values);
+                if (d_memory) check_same_bits("d_memory", d_memory, d_memory0, s[0].memory_values);
+            }
+            for (int64_t i = 0; i < s[0].params.count; i++)
+                check_same_bits(s[0].params.items[i].name, gradient(&s[level], i), gradient(&s[0], i),
+                                s[0].params.items[i].count);
+            if (level > 0 && forms[k].tokens > 1) assert_true(s[level].bytes < s[level - 1].bytes);
+        }
+        for (int level = 0; level < SU_CHECKPOINTING_LEVELS; level++) end(&s[level]);
+        check_free_all();
+    }
+}
+
 static void padding_and_the_future_are_not_seen(void **state)
 {
     (void)state;
@@ -398,6 +427,7 @@ int main(void)
         cmocka_unit_test(every_gradient_equals_differences),
         cmocka_unit_test(float32_follows_float64),
         cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(checkpointing_does_not_change_a_bit),
         cmocka_unit_test(padding_and_the_future_are_not_seen),
         cmocka_unit_test(names_are_those_of_hugging_face_and_shapes_must_fit),
     };

@@ -181,7 +181,7 @@ static void backward_equals_finite_differences(void **state)
             int64_t n = s.rows * s.out, nx = s.rows * s.in, nw = (int64_t)s.out * s.in;
             void *g = check_upload(d, l.weight, n), *pre = check_upload(d, r.pre, n);
             void *bias = check_upload(d, check_zeros(s.out), s.out);
-            d->ops->act_backward(d, g, bias, g, pre, l.f, s.rows, s.out);
+            d->ops->act_backward(d, g, NULL, bias, g, pre, l.f, s.rows, s.out);
             d->ops->release(d, pre);
             double *dpre = check_take(d, g, n), *db = check_take(d, bias, s.out);
             gradients zero = {check_zeros(nx), check_zeros(nw), check_zeros(s.out)};
