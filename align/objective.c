@@ -183,8 +183,10 @@ su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o,
     su_tower_input in;
     s->before = (int64_t)b->count * su_comm_rank(d->comm);
     su_status st = padded(s, b, err);
+    /* The last stream, as a rule the text, goes first: it is the sooner on its way, and while the device works on
+     * it the host lists the images' patches. */
     for (int32_t first = 0; first < b->count && !st; first += s->micro)
-        for (int m = 0; m < model->config.streams && !st; m++) st = forward(s, b, m, first, &in, err);
+        for (int m = model->config.streams - 1; m >= 0 && !st; m--) st = forward(s, b, m, first, &in, err);
     for (int m = 0; m < model->config.streams && !st; m++)
         st = su_comm_all_gather(d->comm, s->z[m], (size_t)b->count * (size_t)width * su_dtype_size(d->acc),
                                 err);

@@ -6,7 +6,8 @@
  * MICRO samples go through the towers at a time, as in align/objective.c: with less than a batch, each runs
  * forward twice. Behind it stands the level of activation checkpointing (nn/stack.h). A round of a training prints
  * the loss and the norm of its gradient with all their digits, which are the same in every call and at every level.
- * With ROUNDS 0 no memory is taken, and the plan alone is printed. Dropout is off. */
+ * With ROUNDS 0 no memory is taken, and the plan alone is printed. Dropout is off. Images go to the device as
+ * align/feed.c sends them: those of the next round while this one computes. */
 #include "bench/gpu/bench.h"
 #include <math.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ typedef struct {
     void *projected;     /* act [micro, DIM] */
     void *z, *dz, *norm; /* acc [batch, DIM], [batch] */
     uint8_t *images;     /* host */
+    uint8_t *sent[2];    /* device; NULL where the host's memory is the device's */
     int32_t *ids, *lengths;
 } stream;
 
@@ -33,6 +35,7 @@ typedef struct {
     void *losses; /* acc [1] */
     int32_t batch, micro;
     su_checkpointing level;
+    int round;
 } job;
 
 static void plan_towers(job *j, su_arena *a, bool train)
@@ -43,13 +46,34 @@ static void plan_towers(job *j, su_arena *a, bool train)
     }
 }
 
+static size_t image_bytes(const stream *s)
+{
+    return (size_t)s->config.image_size * (size_t)s->config.image_size * (size_t)s->config.channels;
+}
+
+/* Images of a round, on their way to its buffer. */
+static void send_images(job *j, int round)
+{
+    stream *s = &j->s[IMAGE];
+    if (s->sent[0])
+        j->device->ops->send(j->device, s->sent[round % 2], s->images, (size_t)j->batch * image_bytes(s));
+}
+
 /* What is fed: every text full, every pixel some noise. */
 static void fill(job *j)
 {
     stream *v = &j->s[IMAGE], *t = &j->s[TEXT];
-    const size_t n = (size_t)j->batch, pixels = n * (size_t)(v->config.image_size * v->config.image_size * 3);
+    const size_t n = (size_t)j->batch, pixels = n * image_bytes(v);
     const size_t tokens = n * (size_t)t->config.max_tokens;
-    v->images = malloc(pixels);
+    const bool sends = j->device->ops->send != NULL;
+    void *memory = NULL;
+    su_error err = {0};
+    if (sends)
+        check(j->device->ops->host_alloc(j->device, pixels, &memory, &err), &err);
+    else
+        memory = malloc(pixels);
+    v->images = memory;
+    for (int i = 0; i < 2 && sends; i++) v->sent[i] = take(j->device, pixels);
     t->ids = malloc(tokens * sizeof *t->ids);
     t->lengths = malloc(n * sizeof *t->lengths);
     if (!v->images || !t->ids || !t->lengths) exit(1);
@@ -79,8 +103,9 @@ static bool prepare(job *j, const char *model, bool train, bool run)
     plan_towers(j, &a, train);
     const size_t activations = a.peak, embeddings = (size_t)j->batch * DIM * acc;
     const size_t norms = (size_t)j->batch * acc;
-    printf("plan %zu\n",
-           su_params_bytes(&j->params, train) + activations + STREAMS * (2 * embeddings + norms) + acc);
+    const size_t sent = j->device->ops->send ? 2 * (size_t)j->batch * image_bytes(&j->s[IMAGE]) : 0;
+    printf("plan %zu\n", su_params_bytes(&j->params, train) + activations +
+                             STREAMS * (2 * embeddings + norms) + acc + sent);
     if (!run) return false;
     check(su_params_commit(&j->params, train, &err), &err);
     check(su_params_randomise(&j->params, 1, &err), &err);
@@ -103,10 +128,13 @@ static su_tower_input input(const job *j, int k, int32_t first, bool train)
     const stream *s = &j->s[k];
     const int32_t n = j->batch - first < j->micro ? j->batch - first : j->micro;
     su_tower_input in = {.batch = n, .train = train, .key = {.seed = 1, .layer = (uint32_t)k << 28}};
-    if (k == IMAGE)
-        in.images = s->images + (size_t)first * (size_t)(s->config.image_size * s->config.image_size * 3);
-    else
-        in.ids = s->ids + (size_t)first * (size_t)s->config.max_tokens, in.lengths = s->lengths + first;
+    if (k == IMAGE) {
+        in.on_device = s->sent[0] != NULL;
+        in.images = (in.on_device ? s->sent[j->round % 2] : s->images) + (size_t)first * image_bytes(s);
+    } else {
+        in.ids = s->ids + (size_t)first * (size_t)s->config.max_tokens;
+        in.lengths = s->lengths + first;
+    }
     return in;
 }
 
@@ -171,7 +199,7 @@ static float train_step(job *j, int64_t step, double *norm)
     const int32_t last = (j->batch - 1) / j->micro * j->micro;
     for (int i = 0; i < SU_LR_GROUPS; i++) o.lr[i] = 1e-4;
     for (int32_t first = 0; first < j->batch; first += j->micro)
-        for (int k = 0; k < STREAMS; k++) forward(j, k, first, true);
+        for (int k = STREAMS - 1; k >= 0; k--) forward(j, k, first, true);
     const float loss = objective(j);
     for (int32_t first = last; first >= 0; first -= j->micro)
         for (int k = 0; k < STREAMS; k++) {
@@ -197,9 +225,13 @@ int bench_step(int argc, char **argv)
     j.micro = atoi(argv[5]) < j.batch ? atoi(argv[5]) : j.batch;
     check(su_device_open(argv[2], 0, &j.device, &err), &err);
     if (!prepare(&j, argv[3], train, rounds > 0)) return 0;
+    send_images(&j, 1);
+    check(j.device->ops->sync(j.device, &err), &err);
     for (int r = 1; r <= rounds; r++) {
         double norm = 0, start = now();
         float loss = 0;
+        j.round = r;
+        send_images(&j, r + 1);
         if (train)
             loss = train_step(&j, r, &norm);
         else
