@@ -22,6 +22,7 @@ typedef struct {
     su_step *step;
     su_loader_options loading;
     su_feed *feed;
+    size_t sent; /* bytes on the device of batches made ahead */
     su_optimiser optimiser;
     su_holdout items;
     su_kept kept[SU_MAX_STREAMS];  /* of frozen towers, pooled: training samples, then the holdout's */
@@ -55,6 +56,15 @@ static su_status prepare_config(training *r, char **vocabulary, su_error *err)
     return st ? st : su_config_check(&r->config, err);
 }
 
+static size_t planned_bytes(void *context, su_checkpointing level)
+{
+    training *r = context;
+    r->model->checkpointing = level;
+    return su_params_bytes(&r->model->params, true) + r->sent +
+           su_step_bytes(r->model, r->config.batch / su_comm_ranks(r->options->device->comm),
+                         r->config.micro_batch);
+}
+
 static su_status build_model(training *r, const char *vocabulary, su_error *err)
 {
     su_wordpiece *tokenizer = NULL;
@@ -74,23 +84,26 @@ static su_status build_model(training *r, const char *vocabulary, su_error *err)
     int32_t ranks = su_comm_ranks(r->options->device->comm);
     int32_t batch = r->config.batch / ranks, micro = r->config.micro_batch;
     su_params *p = &r->model->params;
-    size_t waiting = 0, sent = 0;
     r->loading = (su_loader_options){.batch = r->config.batch,
                                      .train = true,
                                      .seed = r->config.seed,
                                      .augment = r->config.augment,
                                      .part = su_comm_rank(r->options->device->comm),
                                      .parts = ranks};
-    st = su_feed_plan(r->model, r->data, &r->loading, &waiting, &sent, err);
+    size_t waiting = 0;
+    su_checkpointing level;
+    st = su_feed_plan(r->model, r->data, &r->loading, &waiting, &r->sent, err);
+    if (!st) st = su_memory_choose(&r->options->memory, r->options->device, 0, planned_bytes, r, &level, err);
     if (st) return st;
+    r->model->checkpointing = level;
     char over[64] = "";
     if (ranks > 1) snprintf(over, sizeof over, " over %d ranks", ranks);
     su_log(SU_LOG_INFO,
            "model: %.2f M parameters; memory planned%s: %.0f MB weights, gradients and moments + %.0f MB "
-           "activations (batch %d%s in micro-batches of %d); %.0f MB of batches made ahead",
+           "activations (batch %d%s in micro-batches of %d, checkpointing %s); %.0f MB of batches made ahead",
            (double)p->elements / 1e6, ranks > 1 ? " a rank" : "", (double)su_params_bytes(p, true) / 1e6,
-           (double)(su_step_bytes(r->model, batch, micro) + sent) / 1e6, r->config.batch, over,
-           micro && micro < batch ? micro : batch, (double)waiting / 1e6);
+           (double)(su_step_bytes(r->model, batch, micro) + r->sent) / 1e6, r->config.batch, over,
+           micro && micro < batch ? micro : batch, su_checkpointing_names[level], (double)waiting / 1e6);
     st = su_model_start(r->model, true, r->config.seed, err);
     if (!st) st = su_init_load(r->model, err);
     double s = log(1.0 / r->config.objective.temperature);

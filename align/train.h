@@ -14,6 +14,7 @@
 #define SU_ALIGN_TRAIN_H
 
 #include "align/config.h"
+#include "align/memory.h"
 #include "align/objective.h"
 #include <signal.h>
 
@@ -23,6 +24,7 @@ typedef struct {
     const char *vocabulary; /* for a text tower that starts from random weights */
     su_train_config config;
     bool resume;
+    su_memory_limit memory; /* of each rank */
     su_device *device;
     const volatile sig_atomic_t *stop; /* when set non-zero: checkpoint, then SU_EINTERRUPTED; may be NULL */
 } su_train_options;

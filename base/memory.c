@@ -6,6 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+size_t su_memory_available(void)
+{
+    char line[256];
+    unsigned long long kib = 0;
+    bool found = false;
+    FILE *file = fopen("/proc/meminfo", "re");
+    while (file && !found && fgets(line, sizeof line, file))
+        found = sscanf(line, "MemAvailable: %llu", &kib) == 1;
+    if (file) fclose(file);
+    return found ? (size_t)kib * 1024 : SIZE_MAX;
+}
+
 /* --- allocation --------------------------------------------------------------------------------------- */
 
 static _Atomic bool failing;         /* the test hook is on */

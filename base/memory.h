@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { SU_ALIGN = 64 }; /* bytes; what su_alloc_aligned returns: a cache line, an AVX-512 register */
 
@@ -19,6 +20,9 @@ void *su_alloc_aligned(size_t count, size_t size);      /* SU_ALIGN-aligned, not
 char *su_strdup(const char *s);
 char *su_strndup(const char *s, size_t length);
 void su_free(void *p); /* for all of the above; NULL is accepted */
+
+/* Bytes of the host's memory that can be taken without swapping; SIZE_MAX: not known. */
+size_t su_memory_available(void);
 
 /* Test hook: the n-th allocation from now (1-based) and all later ones return NULL; 0 switches it off. */
 void su_alloc_fail_after(int64_t n);

@@ -1,6 +1,7 @@
 /* One training step, and embedding, of a preset on synthetic data: the timed half of bench/train.py.
- *   bench_step VOCAB.txt PRESET train|image|text BATCH ROUNDS THREADS
- * prints the seconds of each round, a line each. Texts have full length; dropout and augmentation are off, as
+ *   bench_step VOCAB.txt PRESET train|image|text BATCH ROUNDS THREADS [none|selective|full]
+ * prints the seconds of each round, a line each. The last argument is the level of activation checkpointing
+ * (none). Texts have full length; dropout and augmentation are off, as
  * on the other side. */
 #include "align/objective.h"
 #include <math.h>
@@ -26,8 +27,13 @@ static void check(su_status st, const su_error *err)
 int main(int argc, char **argv)
 {
     su_error err = {0};
-    if (argc != 7) {
-        fprintf(stderr, "usage: bench_step VOCAB.txt PRESET train|image|text BATCH ROUNDS THREADS\n");
+    su_checkpointing level = SU_CHECKPOINTING_NONE;
+    while (argc == 8 && level < SU_CHECKPOINTING_LEVELS &&
+           strcmp(argv[7], su_checkpointing_names[level]) != 0)
+        level++;
+    if (argc < 7 || argc > 8 || level == SU_CHECKPOINTING_LEVELS) {
+        fprintf(stderr, "usage: bench_step VOCAB.txt PRESET train|image|text BATCH ROUNDS THREADS "
+                        "[none|selective|full]\n");
         return 2;
     }
     const char *what = argv[3];
@@ -43,6 +49,7 @@ int main(int argc, char **argv)
     check(su_wordpiece_open(argv[1], &tokenizer, &err), &err);
     bool train = !strcmp(what, "train");
     check(su_model_new(&c.model, device, tokenizer, train, 1, &model, &err), &err);
+    model->checkpointing = level;
     const su_tower_config *image = &c.model.stream[0].tower, *text = &c.model.stream[1].tower;
     size_t pixels =
         (size_t)batch * (size_t)image->image_size * (size_t)image->image_size * (size_t)image->channels;

@@ -28,6 +28,7 @@ typedef struct {
     su_rows *rows;
     su_loader_options loading;
     su_feed *feed;
+    size_t sent; /* bytes on the device of batches made ahead */
     su_step *step; /* joint training */
     su_optimiser optimiser;
     su_run run;
@@ -169,36 +170,40 @@ static int64_t targets_of(const training *r, int64_t number)
 
 /* --- buffers ------------------------------------------------------------------------------------------- */
 
+static int32_t share_of_batch(const training *r)
+{
+    return r->config.train.batch / su_comm_ranks(r->comm);
+}
+
+static void plan_decoder(training *r, su_arena *a)
+{
+    const su_captioner *c = r->captioner;
+    size_t act = su_dtype_size(r->options->device->act);
+    size_t tokens = (size_t)r->micro * (size_t)r->tokens * (size_t)c->decoder->config.memory_width;
+    su_decoder_plan(c->decoder, a, r->micro, r->prefix.room + r->config.max_tokens, r->tokens, true,
+                    c->model->checkpointing);
+    r->memory = su_arena_take(a, tokens, act);
+    r->d_memory = image_frozen(r) ? NULL : su_arena_take(a, tokens, act);
+}
+
+static size_t planned_bytes(void *context, su_checkpointing level)
+{
+    training *r = context;
+    su_model *m = r->captioner->model;
+    su_arena a;
+    m->checkpointing = level;
+    su_arena_measure(&a);
+    plan_decoder(r, &a);
+    return su_params_bytes(&m->params, true) + r->sent + a.peak +
+           (joint(r) ? su_step_bytes(m, share_of_batch(r), r->micro)
+                     : su_model_bytes(m, r->micro, !image_frozen(r)));
+}
+
 static su_status plan(training *r, su_error *err)
 {
     su_device *d = r->options->device;
     su_captioner *c = r->captioner;
-    size_t bytes = 0, size = 0;
-    int32_t batch = r->config.train.batch / su_comm_ranks(r->comm), width = c->decoder->config.memory_width;
-    su_status st = joint(r) ? su_step_new(c->model, batch, r->micro, &r->step, &bytes, err)
-                            : su_model_plan(c->model, r->micro, !image_frozen(r), &bytes, err);
-    su_arena a;
-    su_arena_measure(&a);
-    for (int real = 0; real < 2 && !st; real++) {
-        su_decoder_plan(c->decoder, &a, r->micro, r->prefix.room + r->config.max_tokens, r->tokens, true,
-                        c->model->checkpointing);
-        size_t tokens = (size_t)r->micro * (size_t)r->tokens * (size_t)width;
-        r->memory = su_arena_take(&a, tokens, su_dtype_size(d->act));
-        r->d_memory = image_frozen(r) ? NULL : su_arena_take(&a, tokens, su_dtype_size(d->act));
-        if (real) break;
-        size = a.peak;
-        st = d->ops->alloc(d, size, &r->arena, err);
-        if (st)
-            st = su_fail_context(err, st,
-                                 "%d captions a call need %.1f MB (a smaller --micro-batch needs less)",
-                                 r->micro, (double)size / 1e6);
-        else
-            su_arena_init(&a, r->arena, size);
-    }
-    if (!st && a.overflow)
-        st = su_fail(err, SU_ENOMEM, "no memory for the buffers of %d captions a call", r->micro);
-    if (st) return st;
-    size_t waiting = 0, sent = 0;
+    size_t bytes = 0, weights = su_params_bytes(&c->model->params, true), waiting = 0;
     const su_train_config *t = &r->config.train;
     r->loading = (su_loader_options){.batch = t->batch,
                                      .train = true,
@@ -206,19 +211,36 @@ static su_status plan(training *r, su_error *err)
                                      .augment = t->augment,
                                      .part = su_comm_rank(r->comm),
                                      .parts = su_comm_ranks(r->comm)};
-    st = su_feed_plan(c->model, r->data, &r->loading, &waiting, &sent, err);
+    su_checkpointing level;
+    su_status st = su_feed_plan(c->model, r->data, &r->loading, &waiting, &r->sent, err);
+    if (!st) st = su_memory_choose(&r->options->memory, d, weights, planned_bytes, r, &level, err);
     if (st) return st;
+    c->model->checkpointing = level;
+    st = joint(r) ? su_step_new(c->model, share_of_batch(r), r->micro, &r->step, &bytes, err)
+                  : su_model_plan(c->model, r->micro, !image_frozen(r), &bytes, err);
+    if (st) return st;
+    su_arena a;
+    su_arena_measure(&a);
+    plan_decoder(r, &a);
+    size_t size = a.peak;
+    st = d->ops->alloc(d, size, &r->arena, err);
+    if (st)
+        return su_fail_context(err, st,
+                               "%d captions a call need %.1f MB (a smaller --micro-batch needs less)",
+                               r->micro, (double)size / 1e6);
+    su_arena_init(&a, r->arena, size);
+    plan_decoder(r, &a);
+    if (a.overflow)
+        return su_fail(err, SU_ENOMEM, "no memory for the buffers of %d captions a call", r->micro);
     const su_params *p = &c->model->params;
     su_log(SU_LOG_INFO,
            "model: %.2f M parameters, of which %.2f M learn; a decoder of %d layers, %d wide, over %d "
-           "tokens; memory "
-           "planned: %.0f MB parameters + %.0f MB activations (batch %d in micro-batches of %d); %.0f MB of "
-           "batches made "
-           "ahead",
+           "tokens; memory planned: %.0f MB parameters + %.0f MB activations (batch %d in micro-batches of "
+           "%d, checkpointing %s); %.0f MB of batches made ahead",
            (double)p->elements / 1e6, (double)p->learning / 1e6, c->decoder->config.depth,
-           c->decoder->config.width, c->decoder->config.vocabulary,
-           (double)su_params_bytes(&c->model->params, true) / 1e6, (double)(bytes + size + sent) / 1e6,
-           t->batch, r->micro, (double)waiting / 1e6);
+           c->decoder->config.width, c->decoder->config.vocabulary, (double)weights / 1e6,
+           (double)(bytes + size + r->sent) / 1e6, t->batch, r->micro, su_checkpointing_names[level],
+           (double)waiting / 1e6);
     return SU_OK;
 }
 

@@ -13,6 +13,7 @@
 #ifndef SU_CAPTION_TRAIN_H
 #define SU_CAPTION_TRAIN_H
 
+#include "align/memory.h"
 #include "caption/config.h"
 #include <signal.h>
 
@@ -21,6 +22,7 @@ typedef struct {
     const char *split; /* "train" when NULL */
     su_caption_config config;
     bool resume;
+    su_memory_limit memory; /* of each rank */
     su_device *device;
     const volatile sig_atomic_t *stop; /* may be NULL */
 } su_caption_options;

@@ -37,6 +37,7 @@ typedef struct {
     bool resume, atp_given, cu_given, temperature_given, lr_given, holdout_given, epochs_given, batch_given,
         micro_given, seed_given;
     su_option_list init;
+    su_memory_limit memory;
 } arguments;
 
 /* preset < configuration of the run being resumed < --config < options */
@@ -144,6 +145,8 @@ int su_cmd_train(int argc, char **argv)
                .given = &a.batch_given),
         SU_INT("micro-batch", &a.micro_batch, 0, 1 << 24, "N",
                "pairs in memory at once; same gradient, less memory (the batch)", .given = &a.micro_given),
+        SU_CHECKPOINTING_OPTION(a.memory),
+        SU_MEMORY_OPTION(a.memory),
         SU_NUMBER("lr", &a.lr, 0, 10, "X", "peak learning rate (the preset's)", .given = &a.lr_given),
         SU_INT("seed", &a.seed, 0, 9e15, "N", "same seed, same bits (0)", .given = &a.seed_given),
         SU_NUMBER("holdout", &a.holdout, 0, 0.5, "X",
@@ -190,6 +193,7 @@ int su_cmd_train(int argc, char **argv)
     if (!st) {
         train.vocabulary = a.vocabulary ? a.vocabulary : (own = su_cli_vocabulary());
         train.device = device;
+        train.memory = a.memory;
         st = su_train(&train, &result, &err);
     }
     bool first = !device || su_comm_rank(device->comm) == 0; /* it scores and reports, the others wait */

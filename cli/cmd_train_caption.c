@@ -18,6 +18,7 @@ typedef struct {
     int64_t epochs, batch, micro_batch, seed, threads, evidence;
     bool caption, resume, lr_given, holdout_given, epochs_given, batch_given, micro_given, seed_given,
         evidence_given;
+    su_memory_limit memory;
 } arguments;
 
 static su_status merge_file(const char *path, su_caption_config *c, su_error *err)
@@ -79,6 +80,8 @@ int su_cmd_train_caption(int argc, char **argv)
         SU_INT("batch", &a.batch, 1, 1 << 24, "N", "captions of one step (64)", .given = &a.batch_given),
         SU_INT("micro-batch", &a.micro_batch, 0, 1 << 24, "N",
                "captions in memory at once; same gradient, less memory (the batch)", .given = &a.micro_given),
+        SU_CHECKPOINTING_OPTION(a.memory),
+        SU_MEMORY_OPTION(a.memory),
         SU_NUMBER("lr", &a.lr, 0, 10, "X",
                   "peak learning rate of the decoder; a tower's is this times its \"lr_factor\" (1e-3)",
                   .given = &a.lr_given),
@@ -119,6 +122,7 @@ int su_cmd_train_caption(int argc, char **argv)
     if (!st) st = su_comm_agree(device->comm, resolve(&a, &train.config, &err), &err);
     if (!st) {
         train.device = device;
+        train.memory = a.memory;
         st = su_caption_train(&train, &result, &err);
     }
     json_t *summary =

@@ -48,6 +48,14 @@ typedef struct {
     }
 /* What many have. */
 #define SU_DEVICE_OPTION(value_) SU_STRING("device", value_, "D", "cpu, cuda or cuda:N")
+/* Of the trainings; limit_: an su_memory_limit (align/memory.h). */
+#define SU_CHECKPOINTING_OPTION(limit_)                                                      \
+    SU_STRING("checkpointing", &(limit_).checkpointing, "LEVEL",                             \
+              "activations formed again instead of kept: none, selective, full (auto: the\n" \
+              "first that fits); same bits, less memory, more time")
+#define SU_MEMORY_OPTION(limit_)                           \
+    SU_NUMBER("memory", &(limit_).gigabytes, 0, 1e6, "GB", \
+              "most that weights, gradients, moments and activations may take (what is free)")
 #define SU_THREADS_OPTION(value_) SU_INT("threads", value_, 0, 1024, "N", "0: all cores")
 
 typedef struct {

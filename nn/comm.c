@@ -42,6 +42,7 @@ su_status su_comm_open(const su_launch *l, su_device *d, su_error *err)
     su_status st = open_part(l, d, &c, err);
     if (st) return st;
     d->comm = c;
+    c->local_ranks = l->local_ranks;
     if (c->rank == l->rank && c->ranks == l->ranks) return SU_OK;
     return su_fail(err, SU_EMISMATCH, "%s call this process rank %d of %d, %s calls it %d of %d", l->by,
                    l->rank, l->ranks, c->ops->name, c->rank, c->ranks);

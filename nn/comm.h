@@ -56,6 +56,7 @@ struct su_comm {
     const su_comm_ops *ops;
     su_device *device; /* not owned */
     int rank, ranks;
+    int local_ranks; /* of this host */
     bool host;   /* takes host memory as well */
     bool agreed; /* on a failure, by su_comm_agree */
     void *stage; /* device memory for what comes from the host, unless `host` */

@@ -109,6 +109,9 @@ typedef struct {
     void (*convert)(su_device *d, void *to, su_dtype to_type, const void *from, su_dtype from_type,
                     int64_t n);
     su_status (*sync)(su_device *d, su_error *err);
+    /* Bytes that can be taken now, what the device's own working buffers and other ranks on the same memory may
+     * need left out; SIZE_MAX: not known. */
+    size_t (*room)(su_device *d);
     /* All three, or NULL where the device's memory is the host's. host_alloc: memory that the device can read
      * by itself (page-locked), SU_ALIGN-aligned. send: begins a copy from there, beside what is computed;
      * neither side may be touched before the next sync has returned. */

@@ -4,6 +4,7 @@
  * (they return nothing) had to leave behind: a scratch buffer that could not grow. Device memory is host
  * memory. */
 #include "nn/cpu/blas.h"
+#include "nn/comm.h"
 #include "nn/cpu/internal.h"
 #include "base/memory.h"
 #include <assert.h>
@@ -107,6 +108,13 @@ static su_status cpu_sync(su_device *d, su_error *err)
     su_fail(err, code, "%s", c->message);
     atomic_store(&c->failed, SU_OK);
     return code;
+}
+
+static size_t cpu_room(su_device *d)
+{
+    size_t available = su_memory_available();
+    if (available == SIZE_MAX) return SIZE_MAX;
+    return (available - available / 8) / (size_t)(d->comm ? d->comm->local_ranks : 1);
 }
 
 /* --- conversion between floating types --- */
@@ -294,6 +302,7 @@ su_status su_device_cpu(int threads, su_dtype type, su_device **device, su_error
     c->ops.copy = cpu_copy;
     c->ops.convert = cpu_convert;
     c->ops.sync = cpu_sync;
+    c->ops.room = cpu_room;
     c->ops.close = cpu_close;
     c->device = (su_device){.ops = &c->ops, .act = type, .acc = type, .pool = pool, .state = c};
     const char *blas = su_blas_name();

@@ -98,6 +98,15 @@ static void cuda_release(su_device *d, void *memory)
     su_cuda_check(c, c->rt->release(memory), "giving memory back");
 }
 
+static size_t cuda_room(su_device *d)
+{
+    su_cuda *c = su_cuda_of(d);
+    size_t free_bytes = 0, total = 0;
+    su_cuda_here(c);
+    if (c->rt->memory_info(&free_bytes, &total) != SU_CUDA_OK) return SIZE_MAX;
+    return free_bytes - free_bytes / 32;
+}
+
 static void cuda_zero(su_device *d, void *memory, size_t bytes)
 {
     su_cuda *c = su_cuda_of(d);
@@ -253,6 +262,7 @@ static void fill_table(su_device_ops *t)
         .copy = cuda_copy,
         .convert = su_cuda_convert,
         .sync = cuda_sync,
+        .room = cuda_room,
         .host_alloc = cuda_host_alloc,
         .host_release = cuda_host_release,
         .send = cuda_send,

@@ -141,11 +141,28 @@ class Memory(Case):
         self.suture("data", "import", "csv", p("source/pairs.csv"), "--out", p("data"), "--size", 32)
         ENVIRONMENT["SUTURE_EMULATE_MEMORY"] = "1300000"
         self.addCleanup(ENVIRONMENT.pop, "SUTURE_EMULATE_MEMORY")
-        done = self.make_run(p("data"), p("run"), "--device", "cuda", "--batch", "16", code=1)
+        done = self.make_run(p("data"), p("run"), "--device", "cuda", "--batch", "16", "--checkpointing", "none", code=1)
         self.assertIn("memory planned", done.stderr)
         complaint = [line for line in done.stderr.splitlines() if self.is_complaint(line)]
         self.assertEqual(len(complaint), 1, done.stderr)
         self.assertRegex(complaint[0], r"activations .* need [\d.]+ MB \(a smaller --micro-batch needs less\): cuda:0 .* has no [\d.]+ MB left")
+
+    @unittest.skipUnless(os.environ.get("SUTURE_CUDA_LIBRARY"), "needs the emulated device")
+    def test_where_activations_do_not_fit_fewer_are_kept_and_the_bits_are_the_same(self):
+        p = self.path
+        image, text = (dict(s, depth=8) for s in SMALL["model"]["streams"])
+        config = dict(SMALL, epochs=1, model=dict(SMALL["model"], streams=[dict(image, patch=4), text]))
+        make_source(p("few"), 24)
+        self.suture("data", "import", "csv", p("few/pairs.csv"), "--out", p("data2"), "--size", 32)
+        plan = self.make_run(p("data2"), p("none"), "--device", "cuda", "--checkpointing", "selective", "--memory", 1e-6, config=config, code=1)
+        megabytes = float(re.search(r"([\d.]+) MB are planned with --checkpointing selective", plan.stderr)[1])
+        self.make_run(p("data2"), p("whole"), "--device", "cuda", "--evaluate", "none", config=config)
+        ENVIRONMENT["SUTURE_EMULATE_MEMORY"] = str(int(megabytes * 1e6))  # that much, and nothing for working buffers
+        self.addCleanup(ENVIRONMENT.pop, "SUTURE_EMULATE_MEMORY")
+        done = self.make_run(p("data2"), p("less"), "--device", "cuda", "--evaluate", "none", config=config)
+        self.assertIn("checkpointing full", done.stderr)
+        for name in ("model.safetensors", "log.jsonl"):
+            self.assertEqual(read(p("less", name)), read(p("whole", name)), name)
 
 
 if __name__ == "__main__":
