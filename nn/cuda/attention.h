@@ -18,12 +18,18 @@ struct attention_shape {
     dropping drop;
 };
 
+/* Keys that query i may see in a sequence of `length`. */
+DEVICE int visible_of(const attention_shape &a, int length, int i)
+{
+    const int limit = i + a.tk - a.tq + 1;
+    if (!a.causal || limit >= length) return length;
+    return limit < 0 ? 0 : limit;
+}
+
 /* Keys that query i of sequence b may see. */
 DEVICE int visible_keys(const attention_shape &a, int b, int i)
 {
-    const int length = a.lengths ? a.lengths[b] : a.tk, limit = i + a.tk - a.tq + 1;
-    if (!a.causal || limit >= length) return length;
-    return limit < 0 ? 0 : limit;
+    return visible_of(a, a.lengths ? a.lengths[b] : a.tk, i);
 }
 
 /* The number of element (b, h, i, j) of p, which keys its dropout. */

@@ -125,10 +125,11 @@ template <int DIM, int TILES, bool DROP>
 __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
     attention_short_forward(attention_shape a, bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int stages)
 {
-    constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE, STEP = DIM <= 64 ? 4 - TILES : 3 - TILES /* pieces of keys at once */;
+    constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE,
+                  STEP = DIM <= 64 ? 4 - TILES : 3 - TILES /* pieces of keys at once */;
     constexpr bool HELD = TILES == 1; /* whether the queries stay in registers */
     const int keys = pieces(a.tk), queries = pieces(a.tq), stage_size = (2 * keys + queries) * STRIDE;
-    DYNAMIC_SHARED(bf16, tiles); /* of a stage: keys, values, queries */
+    DYNAMIC_SHARED(bf16, tiles);                                                /* of a stage: keys, values, queries */
     uint32_t *kept = reinterpret_cast<uint32_t *>(tiles + stages * stage_size); /* [ceil(keys/32)][queries] */
 
     const int g = lane_id() / 4, t = lane_id() % 4, own = warp_id() * OWN, heads = a.batch * a.heads;
@@ -145,15 +146,15 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
     bf16 *ks = tiles;
     fetch_head(head, ks);
     for (;;) {
-        const int b = head / a.heads, h = head % a.heads, next = head + (int)gridDim.x;
+        const int b = head / a.heads, h = head % a.heads, length = length_of(head), next = head + (int)gridDim.x;
         bf16 *vs = ks + keys * STRIDE, *qs = vs + keys * STRIDE;
         bf16 *other = stages > 1 && ks == tiles ? tiles + stage_size : tiles;
         copy_wait();
         __syncthreads(); /* the head is there, and nobody reads the one before */
         if (stages > 1 && next < heads) fetch_head(next, other);
 
-        const int seen = visible_keys(a, b, own + OWN < a.tq ? own + OWN - 1 : a.tq - 1); /* by any of the rows */
-        const int by_all = visible_keys(a, b, own < a.tq ? own : a.tq - 1);
+        const int seen = visible_of(a, length, own + OWN < a.tq ? own + OWN - 1 : a.tq - 1); /* by any of the rows */
+        const int by_all = visible_of(a, length, own < a.tq ? own : a.tq - 1);
         if constexpr (DROP) {
             for (int e = lane_id(); e < (seen + 31) / 32 * OWN; e += WARP) {
                 const int i = own + e % OWN, word = e / OWN;
@@ -201,7 +202,7 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
                 {
                     const int i = own + m * PIECE + r * 8 + g;
                     if (j0 + N * PIECE > by_all) {
-                        const int limit = visible_keys(a, b, i) - j0 - 2 * t;
+                        const int limit = visible_of(a, length, i) - j0 - 2 * t;
                         UNROLL for (int e = 0; e < 4 * N; e++)
                         {
                             float &x = s[m][e / 2][2 * r + e % 2];
@@ -268,13 +269,13 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
                 total[m][r] += __shfl_xor_sync(ALL_LANES, total[m][r], 1);
                 total[m][r] += __shfl_xor_sync(ALL_LANES, total[m][r], 2);
                 const int i = own + m * PIECE + r * 8 + g;
-                const bool sees = visible_keys(a, b, i) > 0;
+                const bool sees = visible_of(a, length, i) > 0;
                 inverse[r] = sees ? 1.0f / total[m][r] : 0.0f;
                 if (lse && t == 0 && i < a.tq)
                     lse[(int64_t)head * a.tq + i] = sees ? most[m][r] * LN_2 + logf(total[m][r]) : -INFINITY;
             }
-            store_piece<DIM>(o + (int64_t)b * a.tq * a.o_stride + h * a.dim, a.o_stride, own + m * PIECE, a.tq, a.dim, out[m],
-                             inverse[0], inverse[1]);
+            store_piece<DIM>(o + (int64_t)b * a.tq * a.o_stride + h * a.dim, a.o_stride, own + m * PIECE, a.tq, a.dim,
+                             out[m], inverse[0], inverse[1]);
         }
         if (next >= heads) return;
         head = next;
@@ -286,19 +287,20 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
     }
 }
 
-/* --- backward: a warp owns TILES x 16 keys, then as many queries --- */
+/* --- backward: a warp owns TILES x 16 keys, then as many queries, of the `span` that are there at once; all of them
+ * unless GROUPED --- */
 
-template <int DIM, int TILES, bool DROP>
+template <int DIM, int TILES, bool DROP, bool GROUPED>
 __global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
     attention_short_backward(attention_shape a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o, const bf16 *o,
-                             const float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
+                             const float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int span)
 {
-    constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE;
-    const int keys = pieces(a.tk), queries = pieces(a.tq), across = queries + PAD;
+    constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE, EACH = 2 * TILES /* rows of o of four lanes at once */;
+    const int keys = pieces(a.tk), across = span + PAD;
     DYNAMIC_SHARED(bf16, ks);
-    bf16 *vs = ks + keys * STRIDE, *qs = vs + keys * STRIDE, *gs = qs + queries * STRIDE, *dss = gs + queries * STRIDE;
-    float *shifts = reinterpret_cast<float *>(dss + keys * across), *deltas = shifts + queries;
-    uint32_t *kept = reinterpret_cast<uint32_t *>(deltas + queries); /* [ceil(keys/32)][queries] */
+    bf16 *vs = ks + keys * STRIDE, *qs = vs + keys * STRIDE, *gs = qs + span * STRIDE, *dss = gs + span * STRIDE;
+    float *shifts = reinterpret_cast<float *>(dss + keys * across), *deltas = shifts + span;
+    uint32_t *kept = reinterpret_cast<uint32_t *>(deltas + span); /* [ceil(keys/32)][span] */
 
     const int g = lane_id() / 4, t = lane_id() % 4, own = warp_id() * OWN, back = a.tk - a.tq;
     const float scale = a.scale * LOG2_E;
@@ -307,166 +309,208 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
     auto kv_at = [&](int head) { return (int64_t)(head / a.heads) * a.tk * a.kv_stride + head % a.heads * a.dim; };
     auto o_at = [&](int head) { return (int64_t)(head / a.heads) * a.tq * a.o_stride + head % a.heads * a.dim; };
     auto length_of = [&](int head) { return a.lengths ? a.lengths[head / a.heads] : a.tk; };
+    auto fetch_queries = [&](int head, int from) {
+        const int left = a.tq - from, count = left < span ? left : span;
+        fetch<DIM>(qs, q + q_at(head) + from * a.q_stride, a.q_stride, count, count, a.dim);
+        fetch<DIM>(gs, d_o + o_at(head) + from * a.o_stride, a.o_stride, count, count, a.dim);
+    };
     auto fetch_others = [&](int head) {
         fetch<DIM>(vs, v + kv_at(head), a.kv_stride, length_of(head), a.tk, a.dim);
-        fetch<DIM>(qs, q + q_at(head), a.q_stride, a.tq, a.tq, a.dim);
-        fetch<DIM>(gs, d_o + o_at(head), a.o_stride, a.tq, a.tq, a.dim);
+        fetch_queries(head, 0);
     };
 
     int head = (int)blockIdx.x;
     fetch_others(head);
     for (;;) {
-        const int b = head / a.heads, length = length_of(head);
+        const int length = length_of(head), next = head + (int)gridDim.x;
         fetch<DIM>(ks, k + kv_at(head), a.kv_stride, length, a.tk, a.dim);
-        copy_wait();
-        __syncthreads();
-
-        /* Of every query the log-sum-exp (infinite where p is 0), D and, of 32 keys a word, what dropout keeps. */
-        for (int e = (int)threadIdx.x; e < queries * 4; e += (int)blockDim.x) {
-            const int i = e / 4;
-            float sum = 0;
-            UNROLL for (int n = 0; n < DIM; n += 32)
-            {
-                const int column = n + e % 4 * 8;
-                if (i < a.tq && column < a.dim) {
-                    float x[8], y[8];
-                    load<8>(x, o + o_at(head) + i * a.o_stride + column);
-                    load<8>(y, gs + i * STRIDE + column);
-                    UNROLL for (int c = 0; c < 8; c++) sum += x[c] * y[c];
-                }
-            }
-            sum += __shfl_xor_sync(ALL_LANES, sum, 1);
-            sum += __shfl_xor_sync(ALL_LANES, sum, 2);
-            if (e % 4 == 0) {
-                const bool sees = i < a.tq && visible_keys(a, b, i) > 0;
-                shifts[i] = sees ? lse[(int64_t)head * a.tq + i] * LOG2_E : INFINITY;
-                deltas[i] = sees ? sum : 0.0f;
-            }
-        }
-        if constexpr (DROP) {
-            for (int e = (int)threadIdx.x; e < (length + 31) / 32 * queries; e += (int)blockDim.x)
-                kept[e] = kept_bits(a.drop, ((uint64_t)head * a.tq + e % queries) * a.tk + e / queries * 32);
-        }
-        words4 values[TILES][DIM / 16];
-        UNROLL for (int m = 0; m < TILES; m++)
-        {
-            UNROLL for (int d = 0; d < DIM; d += 16) values[m][d / 16] = piece_a(vs, STRIDE, own + m * PIECE, d);
-        }
-        __syncthreads();
-
         float out_k[TILES][DIM / 8][4] = {}, out_v[TILES][DIM / 8][4] = {};
-        /* Queries before this one see none of the warp's keys; dq asks for steps of 32. */
-        const int from = a.causal && own > back ? (own - back) / 32 * 32 : 0;
-        for (int i0 = own < length ? from : queries; i0 < queries; i0 += PIECE) {
-            float s[TILES][2][4] = {}, dp[TILES][2][4] = {};
-            const shared_place rows_q = shared_at(qs + i0 * STRIDE + place_b(STRIDE));
-            const shared_place rows_g = shared_at(gs + i0 * STRIDE + place_b(STRIDE));
-            UNROLL for (int d = 0; d < DIM; d += 16)
-            {
-                const words4 y = load_matrices<false>(rows_q, d), w = load_matrices<false>(rows_g, d);
-                UNROLL for (int m = 0; m < TILES; m++)
+
+        /* Queries start .. start + span - 1, which are on their way. */
+        auto group = [&](int start) {
+            const int left = a.tq - start, count = left < span ? left : span, queries = pieces(count);
+            /* Of every query the log-sum-exp (infinite where p is 0) and D: four lanes have one. The rows of o travel
+         * while the others do. */
+            for (int first = 0; first < queries * 4; first += EACH * (int)blockDim.x) {
+                uint4 packs[EACH][DIM / 32];
+                float sums[EACH];
+                UNROLL for (int n = 0; n < EACH; n++)
                 {
-                    const words4 x = piece_a(ks, STRIDE, own + m * PIECE, d), &z = values[m][d / 16];
-                    multiply_add(s[m][0], x, y.w[0], y.w[1]);
-                    multiply_add(s[m][1], x, y.w[2], y.w[3]);
-                    multiply_add(dp[m][0], z, w.w[0], w.w[1]);
-                    multiply_add(dp[m][1], z, w.w[2], w.w[3]);
+                    const int i = (first + n * (int)blockDim.x + (int)threadIdx.x) / 4, part = (int)threadIdx.x % 4 * 8;
+                    sums[n] = INFINITY;
+                    if (i < count && visible_of(a, length, start + i) > 0)
+                        sums[n] = lse[(int64_t)head * a.tq + start + i] * LOG2_E;
+                    UNROLL for (int c = 0; c < DIM; c += 32)
+                    {
+                        uint4 &pack = packs[n][c / 32];
+                        pack.x = pack.y = pack.z = pack.w = 0;
+                        if (i < count && c + part < a.dim)
+                            pack = *reinterpret_cast<const uint4 *>(o + o_at(head) + (start + i) * a.o_stride + c + part);
+                    }
                 }
-            }
-            /* Whether all of these keys are seen by all of these queries. */
-            const bool edge = own + OWN > length || (a.causal && own + OWN - 1 > i0 + back);
-            UNROLL for (int n = 0; n < 2; n++)
-            {
-                const int column = i0 + n * 8 + 2 * t;
-                float shift[2], delta[2];
-                load<2>(shift, shifts + column);
-                load<2>(delta, deltas + column);
-                uint32_t bits[2] = {};
-                if constexpr (DROP) {
-                    const uint32_t *word = kept + own / 32 * queries + column;
-                    UNROLL for (int e = 0; e < 2; e++) bits[e] = word[e] >> (own % 32 + g);
+                if (first == 0) {
+                    copy_wait();
+                    __syncthreads();
                 }
-                UNROLL for (int m = 0; m < TILES; m++)
+                UNROLL for (int n = 0; n < EACH; n++)
                 {
-                    UNROLL for (int e = 0; e < 4; e++) s[m][n][e] = s[m][n][e] * scale - shift[e % 2];
-                    if (edge) {
-                        UNROLL for (int e = 0; e < 4; e++)
+                    const int i = (first + n * (int)blockDim.x + (int)threadIdx.x) / 4, part = (int)threadIdx.x % 4 * 8;
+                    float sum = 0;
+                    UNROLL for (int c = 0; c < DIM; c += 32)
+                    {
+                        float y[8] = {};
+                        if (i < queries) load<8>(y, gs + i * STRIDE + c + part);
+                        const uint4 &pack = packs[n][c / 32];
+                        const uint32_t words[4] = {pack.x, pack.y, pack.z, pack.w};
+                        UNROLL for (int w = 0; w < 4; w++)
                         {
-                            const int j = own + m * PIECE + e / 2 * 8 + g;
-                            if (j >= length || (a.causal && j > column + e % 2 + back)) s[m][n][e] = -INFINITY;
+                            sum += bits_float(words[w] << 16) * y[2 * w];
+                            sum += bits_float(words[w] & 0xffff0000u) * y[2 * w + 1];
                         }
                     }
-                    UNROLL for (int e = 0; e < 4; e++)
-                    {
-                        const float p = power_of_2(s[m][n][e]);
-                        float keep = 1.0f;
-                        if constexpr (DROP) keep = bits[e % 2] >> (m * PIECE + e / 2 * 8) & 1 ? a.drop.scale : 0.0f;
-                        s[m][n][e] = DROP ? p * keep : p;
-                        dp[m][n][e] = p * ((DROP ? dp[m][n][e] * keep : dp[m][n][e]) - delta[e % 2]);
+                    sum += __shfl_xor_sync(ALL_LANES, sum, 1);
+                    sum += __shfl_xor_sync(ALL_LANES, sum, 2);
+                    if (part == 0 && i < queries) {
+                        shifts[i] = sums[n];
+                        deltas[i] = sums[n] < INFINITY ? sum : 0.0f;
                     }
                 }
             }
-            words4 p[TILES], ds[TILES];
-            UNROLL for (int m = 0; m < TILES; m++)
-            {
-                p[m] = piece_of(s[m][0], s[m][1]);
-                ds[m] = piece_of(dp[m][0], dp[m][1]);
-                if (own + m * PIECE < keys) {
-                    uint32_t *to =
-                        reinterpret_cast<uint32_t *>(dss + (own + m * PIECE + g) * across + i0 + 2 * t);
-                    to[0] = ds[m].w[0], to[4] = ds[m].w[2];
-                    to += 4 * across;
-                    to[0] = ds[m].w[1], to[4] = ds[m].w[3];
-                }
+            if constexpr (DROP) {
+                for (int e = (int)threadIdx.x; e < (length + 31) / 32 * span; e += (int)blockDim.x)
+                    kept[e] = kept_bits(a.drop, ((uint64_t)head * a.tq + start + e % span) * a.tk + e / span * 32);
             }
-            const shared_place turned_q = shared_at(qs + i0 * STRIDE + place_b_turned(STRIDE));
-            const shared_place turned_g = shared_at(gs + i0 * STRIDE + place_b_turned(STRIDE));
-            UNROLL for (int d = 0; d < DIM; d += 16)
+            words4 values[TILES][DIM / 16]; /* they stay in registers where those suffice */
+            UNROLL for (int m = 0; m < TILES && !GROUPED; m++)
             {
-                const words4 y = load_matrices<true>(turned_g, d), w = load_matrices<true>(turned_q, d);
-                UNROLL for (int m = 0; m < TILES; m++)
-                {
-                    multiply_add(out_v[m][d / 8], p[m], y.w[0], y.w[1]);
-                    multiply_add(out_v[m][d / 8 + 1], p[m], y.w[2], y.w[3]);
-                    multiply_add(out_k[m][d / 8], ds[m], w.w[0], w.w[1]);
-                    multiply_add(out_k[m][d / 8 + 1], ds[m], w.w[2], w.w[3]);
-                }
+                UNROLL for (int d = 0; d < DIM; d += 16) values[m][d / 16] = piece_a(vs, STRIDE, own + m * PIECE, d);
             }
-        }
-        UNROLL for (int m = 0; m < TILES; m++)
-        {
-            const int row = own + m * PIECE;
-            store_piece<DIM>(dv + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_v[m], 1.0f, 1.0f);
-            store_piece<DIM>(dk + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_k[m], a.scale, a.scale);
-        }
-        __syncthreads(); /* ds is whole; keys are read on */
+            __syncthreads();
 
-        const int next = head + (int)gridDim.x;
-        if (next < heads) {
-            fetch_others(next);
-            prefetch_rows<DIM>(k + kv_at(next), a.kv_stride, a.tk);
-            prefetch_rows<DIM>(o + o_at(next), a.o_stride, a.tq);
-        }
-        for (int i0 = own; i0 < queries; i0 += (int)blockDim.x / WARP * OWN) {
-            const int last = i0 + OWN < a.tq ? i0 + OWN - 1 : a.tq - 1, limit = visible_keys(a, b, last);
-            float out[TILES][DIM / 8][4] = {};
-            for (int j0 = 0; j0 < limit; j0 += PIECE) {
-                words4 x[TILES];
-                UNROLL for (int m = 0; m < TILES; m++) x[m] = piece_a_turned(dss, across, j0, i0 + m * PIECE);
+            /* Queries before this one see none of the warp's keys; dq asks for steps of 32. */
+            const int first_seen = own - back - start, from = a.causal && first_seen > 0 ? first_seen / 32 * 32 : 0;
+            for (int i0 = own < length ? from : queries; i0 < queries; i0 += PIECE) {
+                float s[TILES][2][4] = {}, dp[TILES][2][4] = {};
+                const shared_place rows_q = shared_at(qs + i0 * STRIDE + place_b(STRIDE));
+                const shared_place rows_g = shared_at(gs + i0 * STRIDE + place_b(STRIDE));
                 UNROLL for (int d = 0; d < DIM; d += 16)
                 {
-                    const words4 y = piece_b_turned(ks, STRIDE, j0, d);
+                    const words4 y = load_matrices<false>(rows_q, d), w = load_matrices<false>(rows_g, d);
                     UNROLL for (int m = 0; m < TILES; m++)
                     {
-                        multiply_add(out[m][d / 8], x[m], y.w[0], y.w[1]);
-                        multiply_add(out[m][d / 8 + 1], x[m], y.w[2], y.w[3]);
+                        const words4 x = piece_a(ks, STRIDE, own + m * PIECE, d);
+                        const words4 z = GROUPED ? piece_a(vs, STRIDE, own + m * PIECE, d) : values[m][d / 16];
+                        multiply_add(s[m][0], x, y.w[0], y.w[1]);
+                        multiply_add(s[m][1], x, y.w[2], y.w[3]);
+                        multiply_add(dp[m][0], z, w.w[0], w.w[1]);
+                        multiply_add(dp[m][1], z, w.w[2], w.w[3]);
+                    }
+                }
+                /* Whether all of these keys are seen by all of these queries. */
+                const bool edge = own + OWN > length || (a.causal && own + OWN - 1 > start + i0 + back);
+                UNROLL for (int n = 0; n < 2; n++)
+                {
+                    const int column = i0 + n * 8 + 2 * t;
+                    float shift[2], delta[2];
+                    load<2>(shift, shifts + column);
+                    load<2>(delta, deltas + column);
+                    uint32_t bits[2] = {};
+                    if constexpr (DROP) {
+                        const uint32_t *word = kept + own / 32 * span + column;
+                        UNROLL for (int e = 0; e < 2; e++) bits[e] = word[e] >> (own % 32 + g);
+                    }
+                    UNROLL for (int m = 0; m < TILES; m++)
+                    {
+                        UNROLL for (int e = 0; e < 4; e++) s[m][n][e] = s[m][n][e] * scale - shift[e % 2];
+                        if (edge) {
+                            UNROLL for (int e = 0; e < 4; e++)
+                            {
+                                const int j = own + m * PIECE + e / 2 * 8 + g;
+                                if (j >= length || (a.causal && j > start + column + e % 2 + back)) s[m][n][e] = -INFINITY;
+                            }
+                        }
+                        UNROLL for (int e = 0; e < 4; e++)
+                        {
+                            const float p = power_of_2(s[m][n][e]);
+                            float keep = 1.0f;
+                            if constexpr (DROP) keep = bits[e % 2] >> (m * PIECE + e / 2 * 8) & 1 ? a.drop.scale : 0.0f;
+                            s[m][n][e] = DROP ? p * keep : p;
+                            dp[m][n][e] = p * ((DROP ? dp[m][n][e] * keep : dp[m][n][e]) - delta[e % 2]);
+                        }
+                    }
+                }
+                words4 p[TILES], ds[TILES];
+                UNROLL for (int m = 0; m < TILES; m++)
+                {
+                    p[m] = piece_of(s[m][0], s[m][1]);
+                    ds[m] = piece_of(dp[m][0], dp[m][1]);
+                    if (own + m * PIECE < keys) {
+                        uint32_t *to = reinterpret_cast<uint32_t *>(dss + (own + m * PIECE + g) * across + i0 + 2 * t);
+                        to[0] = ds[m].w[0], to[4] = ds[m].w[2];
+                        to += 4 * across;
+                        to[0] = ds[m].w[1], to[4] = ds[m].w[3];
+                    }
+                }
+                const shared_place turned_q = shared_at(qs + i0 * STRIDE + place_b_turned(STRIDE));
+                const shared_place turned_g = shared_at(gs + i0 * STRIDE + place_b_turned(STRIDE));
+                UNROLL for (int d = 0; d < DIM; d += 16)
+                {
+                    const words4 y = load_matrices<true>(turned_g, d), w = load_matrices<true>(turned_q, d);
+                    UNROLL for (int m = 0; m < TILES; m++)
+                    {
+                        multiply_add(out_v[m][d / 8], p[m], y.w[0], y.w[1]);
+                        multiply_add(out_v[m][d / 8 + 1], p[m], y.w[2], y.w[3]);
+                        multiply_add(out_k[m][d / 8], ds[m], w.w[0], w.w[1]);
+                        multiply_add(out_k[m][d / 8 + 1], ds[m], w.w[2], w.w[3]);
                     }
                 }
             }
-            UNROLL for (int m = 0; m < TILES; m++)
+            const bool last_group = !GROUPED || start + span >= a.tq;
+            UNROLL for (int m = 0; m < TILES && last_group; m++)
             {
-                store_piece<DIM>(dq + q_at(head), a.q_stride, i0 + m * PIECE, a.tq, a.dim, out[m], a.scale, a.scale);
+                const int row = own + m * PIECE;
+                store_piece<DIM>(dv + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_v[m], 1.0f, 1.0f);
+                store_piece<DIM>(dk + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_k[m], a.scale, a.scale);
             }
+            __syncthreads(); /* ds is whole; keys are read on */
+
+            if (!last_group) {
+                fetch_queries(head, start + span);
+            } else if (next < heads) {
+                fetch_others(next);
+                prefetch_rows<DIM>(k + kv_at(next), a.kv_stride, a.tk);
+                prefetch_rows<DIM>(o + o_at(next), a.o_stride, a.tq);
+            }
+            for (int i0 = own; i0 < queries; i0 += (int)blockDim.x / WARP * OWN) {
+                const int last = i0 + OWN < count ? i0 + OWN - 1 : count - 1, limit = visible_of(a, length, start + last);
+                float out[TILES][DIM / 8][4] = {};
+                for (int j0 = 0; j0 < limit; j0 += PIECE) {
+                    words4 x[TILES];
+                    UNROLL for (int m = 0; m < TILES; m++) x[m] = piece_a_turned(dss, across, j0, i0 + m * PIECE);
+                    UNROLL for (int d = 0; d < DIM; d += 16)
+                    {
+                        const words4 y = piece_b_turned(ks, STRIDE, j0, d);
+                        UNROLL for (int m = 0; m < TILES; m++)
+                        {
+                            multiply_add(out[m][d / 8], x[m], y.w[0], y.w[1]);
+                            multiply_add(out[m][d / 8 + 1], x[m], y.w[2], y.w[3]);
+                        }
+                    }
+                }
+                UNROLL for (int m = 0; m < TILES; m++)
+                {
+                    store_piece<DIM>(dq + q_at(head), a.q_stride, start + i0 + m * PIECE, a.tq, a.dim, out[m], a.scale,
+                                     a.scale);
+                }
+            }
+        };
+        if constexpr (GROUPED) {
+            for (int start = 0; start < a.tq; start += span) {
+                if (start > 0) __syncthreads(); /* ds has been read */
+                group(start);
+            }
+        } else {
+            group(0);
         }
         if (next >= heads) return;
         head = next;
@@ -481,7 +525,8 @@ bool su_cuda_attention_short(su_cuda *c, const attention_shape &a, bf16 *o, floa
     const int keys = whole_pieces(a.tk), queries = whole_pieces(a.tq), dim = a.dim <= 64 ? 64 : 96;
     const int tiles = queries > forward_warps(1) * PIECE ? 2 : 1, warps = (int)su_cuda_parts(queries, tiles * PIECE);
     const size_t stage = (size_t)(2 * keys + queries) * (dim + PAD) * sizeof(bf16);
-    const size_t kept = a.drop.below ? (size_t)(keys + 31) / 32 * queries * sizeof(uint32_t) : 0, most = c->properties.shared;
+    const size_t kept = a.drop.below ? (size_t)(keys + 31) / 32 * queries * sizeof(uint32_t) : 0,
+                 most = c->properties.shared;
     if (warps > forward_warps(tiles) || stage + kept > most) return false;
     if (dim > 64 && tiles > 1 && a.drop.below) return false; /* registers would not suffice */
     /* Where one block fills a processor, it loads a head while it has another. */
@@ -508,21 +553,34 @@ bool su_cuda_attention_short(su_cuda *c, const attention_shape &a, bf16 *o, floa
 bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o,
                                       const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
 {
-    constexpr int DIM = 64;
+    constexpr int DIM = 64, GROUP = 128;
     if (!a.packs || a.dim > DIM) return false;
-    const int keys = whole_pieces(a.tk), queries = whole_pieces(a.tq), tiles = keys > MOST_WARPS * PIECE ? 2 : 1;
-    const int warps = su_cuda_parts(keys, tiles * PIECE);
-    size_t shared = (size_t)(2 * (keys + queries) * (DIM + PAD) + keys * (queries + PAD)) * sizeof(bf16);
-    shared += (size_t)(2 + (a.drop.below ? (keys + 31) / 32 : 0)) * queries * sizeof(float);
+    const int keys = whole_pieces(a.tk), tiles = keys > MOST_WARPS * PIECE ? 2 : 1;
+    const int warps = (int)su_cuda_parts(keys, tiles * PIECE);
+    auto shared_of = [&](int span) {
+        const size_t halves = (size_t)(2 * (keys + span) * (DIM + PAD) + keys * (span + PAD)) * sizeof(bf16);
+        return halves + (size_t)(2 + (a.drop.below ? (keys + 31) / 32 : 0)) * span * sizeof(float);
+    };
+    int span = whole_pieces(a.tq);
+    const bool grouped = tiles > 1 && shared_of(span) > c->properties.shared;
+    if (grouped) span = GROUP;
+    const size_t shared = shared_of(span);
     if (warps > MOST_WARPS || shared > c->properties.shared) return false;
     const int64_t heads = (int64_t)a.batch * a.heads, processors = c->properties.processors;
     const int64_t blocks = tiles == 1 || heads < processors ? heads : processors;
     auto run = [&](auto kernel) {
-        launch(c, "attention_backward", blocks, warps * WARP, shared, kernel)(a, dq, dk, dv, d_o, o, lse, q, k, v);
+        launch(c, "attention_backward", blocks, warps * WARP, shared, kernel)(a, dq, dk, dv, d_o, o, lse, q, k, v, span);
+    };
+    auto by_drop = [&](auto rows, auto groups) {
+        constexpr int TILES = decltype(rows)::value;
+        constexpr bool GROUPED = decltype(groups)::value;
+        a.drop.below ? run(attention_short_backward<DIM, TILES, true, GROUPED>)
+                     : run(attention_short_backward<DIM, TILES, false, GROUPED>);
     };
     if (tiles == 1)
-        a.drop.below ? run(attention_short_backward<DIM, 1, true>) : run(attention_short_backward<DIM, 1, false>);
+        by_drop(std::integral_constant<int, 1>(), std::false_type());
     else
-        a.drop.below ? run(attention_short_backward<DIM, 2, true>) : run(attention_short_backward<DIM, 2, false>);
+        grouped ? by_drop(std::integral_constant<int, 2>(), std::true_type())
+                : by_drop(std::integral_constant<int, 2>(), std::false_type());
     return true;
 }
