@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(WARPS *WARP)
 static bool tries(const char *way)
 {
     const char *choice = getenv("SUTURE_ATTENTION");
-    return !choice || strcmp(choice, way) == 0;
+    return !choice || !*choice || strcmp(choice, way) == 0;
 }
 
 static bool takes(su_cuda *c, const su_attention *a)

@@ -1,4 +1,4 @@
-/* Attention by cuDNN: one part of the real device's library (see library.h). Chosen with SUTURE_ATTENTION=cudnn. */
+/* Attention by cuDNN: one part of the real device's library (see library.h). Where it is found, unless SUTURE_ATTENTION says otherwise. */
 #ifndef SU_NN_CUDA_DNN_H
 #define SU_NN_CUDA_DNN_H
 
