@@ -16,7 +16,7 @@
 #include "nn/cuda/attention.h"
 #include "nn/cuda/tensor.h"
 
-enum { PAD = 8, PIECE = 16 /* rows and columns of a product's piece */, MOST_WARPS = 8 };
+enum { PAD = 8, PIECE = 16 /* rows and columns of a product's piece */ };
 
 static constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
 
@@ -84,10 +84,17 @@ DEVICE uint4 gathered(const uint32_t (&w)[4])
     return v;
 }
 
-/* Sixteen rows, D pieces d times `upper` (rows 0 to 7) or `lower`, to rows first .. of x, which has `count`. */
-template <int DIM>
+/* Two words of bf16 each. */
+DEVICE uint32_t sum_of(uint32_t x, uint32_t y)
+{
+    return pack_bf16(bits_float(x << 16) + bits_float(y << 16), bits_float(x & 0xffff0000u) + bits_float(y & 0xffff0000u));
+}
+
+/* Sixteen rows, D pieces d times `upper` (rows 0 to 7) or `lower`, to rows first .. of x, which has `count`; to what
+ * is there when ADD and `add`. */
+template <int DIM, bool ADD = false>
 DEVICE void store_piece(bf16 *x, int64_t stride, int first, int count, int dim, const float (&d)[DIM / 8][4], float upper,
-                        float lower)
+                        float lower, bool add = false)
 {
     const int g = lane_id() / 4, t = lane_id() % 4;
     UNROLL for (int half = 0; half < 2; half++)
@@ -101,8 +108,14 @@ DEVICE void store_piece(bf16 *x, int64_t stride, int first, int count, int dim, 
             {
                 w[i] = pack_bf16(d[n + i][2 * half] * factor, d[n + i][2 * half + 1] * factor);
             }
-            const uint4 v = gathered(w);
-            if (r < count && (n + t) * 8 < dim) *reinterpret_cast<uint4 *>(x + r * stride + (n + t) * 8) = v;
+            uint4 v = gathered(w);
+            if (r >= count || (n + t) * 8 >= dim) continue;
+            uint4 *to = reinterpret_cast<uint4 *>(x + r * stride + (n + t) * 8);
+            if (ADD && add) {
+                const uint4 old = *to;
+                v.x = sum_of(v.x, old.x), v.y = sum_of(v.y, old.y), v.z = sum_of(v.z, old.z), v.w = sum_of(v.w, old.w);
+            }
+            *to = v;
         }
     }
 }
@@ -287,22 +300,32 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
     }
 }
 
-/* --- backward: a warp owns TILES x 16 keys, then as many queries, of the `span` that are there at once; all of them
- * unless GROUPED --- */
+/* The same; two such blocks share a processor's registers where TILES = 1 and DIM = 64. */
+static constexpr int backward_warps(int dim, int tiles, bool parts)
+{
+    return dim <= 64 && tiles == 1 && parts ? 6 : 8;
+}
 
-template <int DIM, int TILES, bool DROP, bool GROUPED>
-__global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
+/* --- backward: a warp owns TILES x 16 keys, then as many queries. In PARTS, where a head does not fit as a whole: of
+ * its keys, `block` are there at once (with TILES = 2, all), one block after the other, and for each the queries,
+ * `span` at once; a later block adds to what the same threads have stored of dq --- */
+
+template <int DIM, int TILES, bool DROP, bool PARTS>
+__global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM > 64 ? 1 : 3 - TILES)
     attention_short_backward(attention_shape a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o, const bf16 *o,
-                             const float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int span)
+                             const float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int keys_at_once,
+                             int queries_at_once)
 {
     constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE, EACH = 2 * TILES /* rows of o of four lanes at once */;
-    const int keys = pieces(a.tk), across = span + PAD;
+    constexpr bool BLOCKS = PARTS && TILES == 1;
+    const int block = BLOCKS ? keys_at_once : pieces(a.tk);
+    const int span = PARTS ? queries_at_once : pieces(a.tq), across = span + PAD;
     DYNAMIC_SHARED(bf16, ks);
-    bf16 *vs = ks + keys * STRIDE, *qs = vs + keys * STRIDE, *gs = qs + span * STRIDE, *dss = gs + span * STRIDE;
-    float *shifts = reinterpret_cast<float *>(dss + keys * across), *deltas = shifts + span;
-    uint32_t *kept = reinterpret_cast<uint32_t *>(deltas + span); /* [ceil(keys/32)][span] */
+    bf16 *vs = ks + block * STRIDE, *qs = vs + block * STRIDE, *gs = qs + span * STRIDE, *dss = gs + span * STRIDE;
+    float *shifts = reinterpret_cast<float *>(dss + block * across), *deltas = shifts + span;
+    uint32_t *kept = reinterpret_cast<uint32_t *>(deltas + span); /* [ceil(block/32)][span] */
 
-    const int g = lane_id() / 4, t = lane_id() % 4, own = warp_id() * OWN, back = a.tk - a.tq;
+    const int g = lane_id() / 4, t = lane_id() % 4, own = warp_id() * OWN;
     const float scale = a.scale * LOG2_E;
     const int heads = a.batch * a.heads;
     auto q_at = [&](int head) { return (int64_t)(head / a.heads) * a.tq * a.q_stride + head % a.heads * a.dim; };
@@ -310,207 +333,233 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP, 3 - TILES)
     auto o_at = [&](int head) { return (int64_t)(head / a.heads) * a.tq * a.o_stride + head % a.heads * a.dim; };
     auto length_of = [&](int head) { return a.lengths ? a.lengths[head / a.heads] : a.tk; };
     auto fetch_queries = [&](int head, int from) {
-        const int left = a.tq - from, count = left < span ? left : span;
+        const int left = a.tq - from, count = PARTS && left > span ? span : left;
         fetch<DIM>(qs, q + q_at(head) + from * a.q_stride, a.q_stride, count, count, a.dim);
         fetch<DIM>(gs, d_o + o_at(head) + from * a.o_stride, a.o_stride, count, count, a.dim);
     };
-    auto fetch_others = [&](int head) {
-        fetch<DIM>(vs, v + kv_at(head), a.kv_stride, length_of(head), a.tk, a.dim);
+    auto fetch_keys = [&](bf16 *tile, const bf16 *x, int head, int base) {
+        const int left = a.tk - base, count = BLOCKS && left > block ? block : left;
+        fetch<DIM>(tile, x + kv_at(head) + base * a.kv_stride, a.kv_stride, length_of(head) - base, count, a.dim);
+    };
+    auto fetch_others = [&](int head, int base) {
+        fetch_keys(vs, v, head, base);
         fetch_queries(head, 0);
     };
 
     int head = (int)blockIdx.x;
-    fetch_others(head);
+    fetch_others(head, 0);
     for (;;) {
-        const int length = length_of(head), next = head + (int)gridDim.x;
-        fetch<DIM>(ks, k + kv_at(head), a.kv_stride, length, a.tk, a.dim);
-        float out_k[TILES][DIM / 8][4] = {}, out_v[TILES][DIM / 8][4] = {};
+        const int whole = length_of(head), next = head + (int)gridDim.x;
 
-        /* Queries start .. start + span - 1, which are on their way. */
-        auto group = [&](int start) {
-            const int left = a.tq - start, count = left < span ? left : span, queries = pieces(count);
-            /* Of every query the log-sum-exp (infinite where p is 0) and D: four lanes have one. The rows of o travel
+        /* Keys base .. base + block - 1. Below, keys count from base on. */
+        auto part = [&](int base) {
+            const int rest = whole - base, length = !BLOCKS ? whole : rest < 0 ? 0 : rest < block ? rest : block;
+            const int keys = BLOCKS && a.tk - base > block ? block : a.tk - base, back = a.tk - a.tq - base;
+            fetch_keys(ks, k, head, base);
+            float out_k[TILES][DIM / 8][4] = {}, out_v[TILES][DIM / 8][4] = {};
+
+            /* Queries start .. start + span - 1, which are on their way. */
+            auto group = [&](int start) {
+                const int left = a.tq - start, count = PARTS && left > span ? span : left, queries = pieces(count);
+                /* Of every query the log-sum-exp (infinite where p is 0) and D: four lanes have one. The rows of o travel
          * while the others do. */
-            for (int first = 0; first < queries * 4; first += EACH * (int)blockDim.x) {
-                uint4 packs[EACH][DIM / 32];
-                float sums[EACH];
-                UNROLL for (int n = 0; n < EACH; n++)
-                {
-                    const int i = (first + n * (int)blockDim.x + (int)threadIdx.x) / 4, part = (int)threadIdx.x % 4 * 8;
-                    sums[n] = INFINITY;
-                    if (i < count && visible_of(a, length, start + i) > 0)
-                        sums[n] = lse[(int64_t)head * a.tq + start + i] * LOG2_E;
-                    UNROLL for (int c = 0; c < DIM; c += 32)
+                for (int first = 0; first < queries * 4; first += EACH * (int)blockDim.x) {
+                    uint4 packs[EACH][DIM / 32];
+                    float sums[EACH];
+                    UNROLL for (int n = 0; n < EACH; n++)
                     {
-                        uint4 &pack = packs[n][c / 32];
-                        pack.x = pack.y = pack.z = pack.w = 0;
-                        if (i < count && c + part < a.dim)
-                            pack = *reinterpret_cast<const uint4 *>(o + o_at(head) + (start + i) * a.o_stride + c + part);
-                    }
-                }
-                if (first == 0) {
-                    copy_wait();
-                    __syncthreads();
-                }
-                UNROLL for (int n = 0; n < EACH; n++)
-                {
-                    const int i = (first + n * (int)blockDim.x + (int)threadIdx.x) / 4, part = (int)threadIdx.x % 4 * 8;
-                    float sum = 0;
-                    UNROLL for (int c = 0; c < DIM; c += 32)
-                    {
-                        float y[8] = {};
-                        if (i < queries) load<8>(y, gs + i * STRIDE + c + part);
-                        const uint4 &pack = packs[n][c / 32];
-                        const uint32_t words[4] = {pack.x, pack.y, pack.z, pack.w};
-                        UNROLL for (int w = 0; w < 4; w++)
+                        const int i = (first + n * (int)blockDim.x + (int)threadIdx.x) / 4, part = (int)threadIdx.x % 4 * 8;
+                        sums[n] = INFINITY;
+                        if (i < count && visible_of(a, whole, start + i) > 0)
+                            sums[n] = lse[(int64_t)head * a.tq + start + i] * LOG2_E;
+                        UNROLL for (int c = 0; c < DIM; c += 32)
                         {
-                            sum += bits_float(words[w] << 16) * y[2 * w];
-                            sum += bits_float(words[w] & 0xffff0000u) * y[2 * w + 1];
+                            uint4 &pack = packs[n][c / 32];
+                            pack.x = pack.y = pack.z = pack.w = 0;
+                            if (i < count && c + part < a.dim)
+                                pack =
+                                    *reinterpret_cast<const uint4 *>(o + o_at(head) + (start + i) * a.o_stride + c + part);
                         }
                     }
-                    sum += __shfl_xor_sync(ALL_LANES, sum, 1);
-                    sum += __shfl_xor_sync(ALL_LANES, sum, 2);
-                    if (part == 0 && i < queries) {
-                        shifts[i] = sums[n];
-                        deltas[i] = sums[n] < INFINITY ? sum : 0.0f;
+                    if (first == 0) {
+                        copy_wait();
+                        __syncthreads();
                     }
-                }
-            }
-            if constexpr (DROP) {
-                for (int e = (int)threadIdx.x; e < (length + 31) / 32 * span; e += (int)blockDim.x)
-                    kept[e] = kept_bits(a.drop, ((uint64_t)head * a.tq + start + e % span) * a.tk + e / span * 32);
-            }
-            words4 values[TILES][DIM / 16]; /* they stay in registers where those suffice */
-            UNROLL for (int m = 0; m < TILES && !GROUPED; m++)
-            {
-                UNROLL for (int d = 0; d < DIM; d += 16) values[m][d / 16] = piece_a(vs, STRIDE, own + m * PIECE, d);
-            }
-            __syncthreads();
-
-            /* Queries before this one see none of the warp's keys; dq asks for steps of 32. */
-            const int first_seen = own - back - start, from = a.causal && first_seen > 0 ? first_seen / 32 * 32 : 0;
-            for (int i0 = own < length ? from : queries; i0 < queries; i0 += PIECE) {
-                float s[TILES][2][4] = {}, dp[TILES][2][4] = {};
-                const shared_place rows_q = shared_at(qs + i0 * STRIDE + place_b(STRIDE));
-                const shared_place rows_g = shared_at(gs + i0 * STRIDE + place_b(STRIDE));
-                UNROLL for (int d = 0; d < DIM; d += 16)
-                {
-                    const words4 y = load_matrices<false>(rows_q, d), w = load_matrices<false>(rows_g, d);
-                    UNROLL for (int m = 0; m < TILES; m++)
+                    UNROLL for (int n = 0; n < EACH; n++)
                     {
-                        const words4 x = piece_a(ks, STRIDE, own + m * PIECE, d);
-                        const words4 z = GROUPED ? piece_a(vs, STRIDE, own + m * PIECE, d) : values[m][d / 16];
-                        multiply_add(s[m][0], x, y.w[0], y.w[1]);
-                        multiply_add(s[m][1], x, y.w[2], y.w[3]);
-                        multiply_add(dp[m][0], z, w.w[0], w.w[1]);
-                        multiply_add(dp[m][1], z, w.w[2], w.w[3]);
-                    }
-                }
-                /* Whether all of these keys are seen by all of these queries. */
-                const bool edge = own + OWN > length || (a.causal && own + OWN - 1 > start + i0 + back);
-                UNROLL for (int n = 0; n < 2; n++)
-                {
-                    const int column = i0 + n * 8 + 2 * t;
-                    float shift[2], delta[2];
-                    load<2>(shift, shifts + column);
-                    load<2>(delta, deltas + column);
-                    uint32_t bits[2] = {};
-                    if constexpr (DROP) {
-                        const uint32_t *word = kept + own / 32 * span + column;
-                        UNROLL for (int e = 0; e < 2; e++) bits[e] = word[e] >> (own % 32 + g);
-                    }
-                    UNROLL for (int m = 0; m < TILES; m++)
-                    {
-                        UNROLL for (int e = 0; e < 4; e++) s[m][n][e] = s[m][n][e] * scale - shift[e % 2];
-                        if (edge) {
-                            UNROLL for (int e = 0; e < 4; e++)
+                        const int i = (first + n * (int)blockDim.x + (int)threadIdx.x) / 4, part = (int)threadIdx.x % 4 * 8;
+                        float sum = 0;
+                        UNROLL for (int c = 0; c < DIM; c += 32)
+                        {
+                            float y[8] = {};
+                            if (i < queries) load<8>(y, gs + i * STRIDE + c + part);
+                            const uint4 &pack = packs[n][c / 32];
+                            const uint32_t words[4] = {pack.x, pack.y, pack.z, pack.w};
+                            UNROLL for (int w = 0; w < 4; w++)
                             {
-                                const int j = own + m * PIECE + e / 2 * 8 + g;
-                                if (j >= length || (a.causal && j > start + column + e % 2 + back)) s[m][n][e] = -INFINITY;
+                                sum += bits_float(words[w] << 16) * y[2 * w];
+                                sum += bits_float(words[w] & 0xffff0000u) * y[2 * w + 1];
                             }
                         }
-                        UNROLL for (int e = 0; e < 4; e++)
-                        {
-                            const float p = power_of_2(s[m][n][e]);
-                            float keep = 1.0f;
-                            if constexpr (DROP) keep = bits[e % 2] >> (m * PIECE + e / 2 * 8) & 1 ? a.drop.scale : 0.0f;
-                            s[m][n][e] = DROP ? p * keep : p;
-                            dp[m][n][e] = p * ((DROP ? dp[m][n][e] * keep : dp[m][n][e]) - delta[e % 2]);
+                        sum += __shfl_xor_sync(ALL_LANES, sum, 1);
+                        sum += __shfl_xor_sync(ALL_LANES, sum, 2);
+                        if (part == 0 && i < queries) {
+                            shifts[i] = sums[n];
+                            deltas[i] = sums[n] < INFINITY ? sum : 0.0f;
                         }
                     }
                 }
-                words4 p[TILES], ds[TILES];
-                UNROLL for (int m = 0; m < TILES; m++)
-                {
-                    p[m] = piece_of(s[m][0], s[m][1]);
-                    ds[m] = piece_of(dp[m][0], dp[m][1]);
-                    if (own + m * PIECE < keys) {
-                        uint32_t *to = reinterpret_cast<uint32_t *>(dss + (own + m * PIECE + g) * across + i0 + 2 * t);
-                        to[0] = ds[m].w[0], to[4] = ds[m].w[2];
-                        to += 4 * across;
-                        to[0] = ds[m].w[1], to[4] = ds[m].w[3];
-                    }
+                if constexpr (DROP) {
+                    for (int e = (int)threadIdx.x; e < (length + 31) / 32 * span; e += (int)blockDim.x)
+                        kept[e] =
+                            kept_bits(a.drop, ((uint64_t)head * a.tq + start + e % span) * a.tk + base + e / span * 32);
                 }
-                const shared_place turned_q = shared_at(qs + i0 * STRIDE + place_b_turned(STRIDE));
-                const shared_place turned_g = shared_at(gs + i0 * STRIDE + place_b_turned(STRIDE));
-                UNROLL for (int d = 0; d < DIM; d += 16)
+                words4 values[TILES][DIM / 16]; /* they stay in registers where those suffice */
+                UNROLL for (int m = 0; m < TILES && !PARTS; m++)
                 {
-                    const words4 y = load_matrices<true>(turned_g, d), w = load_matrices<true>(turned_q, d);
-                    UNROLL for (int m = 0; m < TILES; m++)
-                    {
-                        multiply_add(out_v[m][d / 8], p[m], y.w[0], y.w[1]);
-                        multiply_add(out_v[m][d / 8 + 1], p[m], y.w[2], y.w[3]);
-                        multiply_add(out_k[m][d / 8], ds[m], w.w[0], w.w[1]);
-                        multiply_add(out_k[m][d / 8 + 1], ds[m], w.w[2], w.w[3]);
-                    }
+                    UNROLL for (int d = 0; d < DIM; d += 16) values[m][d / 16] = piece_a(vs, STRIDE, own + m * PIECE, d);
                 }
-            }
-            const bool last_group = !GROUPED || start + span >= a.tq;
-            UNROLL for (int m = 0; m < TILES && last_group; m++)
-            {
-                const int row = own + m * PIECE;
-                store_piece<DIM>(dv + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_v[m], 1.0f, 1.0f);
-                store_piece<DIM>(dk + kv_at(head), a.kv_stride, row, a.tk, a.dim, out_k[m], a.scale, a.scale);
-            }
-            __syncthreads(); /* ds is whole; keys are read on */
+                __syncthreads();
 
-            if (!last_group) {
-                fetch_queries(head, start + span);
-            } else if (next < heads) {
-                fetch_others(next);
-                prefetch_rows<DIM>(k + kv_at(next), a.kv_stride, a.tk);
-                prefetch_rows<DIM>(o + o_at(next), a.o_stride, a.tq);
-            }
-            for (int i0 = own; i0 < queries; i0 += (int)blockDim.x / WARP * OWN) {
-                const int last = i0 + OWN < count ? i0 + OWN - 1 : count - 1, limit = visible_of(a, length, start + last);
-                float out[TILES][DIM / 8][4] = {};
-                for (int j0 = 0; j0 < limit; j0 += PIECE) {
-                    words4 x[TILES];
-                    UNROLL for (int m = 0; m < TILES; m++) x[m] = piece_a_turned(dss, across, j0, i0 + m * PIECE);
+                /* Queries before this one see none of the warp's keys; dq asks for steps of 32. */
+                const int first_seen = own - back - start, from = a.causal && first_seen > 0 ? first_seen / 32 * 32 : 0;
+                for (int i0 = own < length ? from : queries; i0 < queries; i0 += PIECE) {
+                    float s[TILES][2][4] = {}, dp[TILES][2][4] = {};
+                    const shared_place rows_q = shared_at(qs + i0 * STRIDE + place_b(STRIDE));
+                    const shared_place rows_g = shared_at(gs + i0 * STRIDE + place_b(STRIDE));
                     UNROLL for (int d = 0; d < DIM; d += 16)
                     {
-                        const words4 y = piece_b_turned(ks, STRIDE, j0, d);
+                        const words4 y = load_matrices<false>(rows_q, d), w = load_matrices<false>(rows_g, d);
                         UNROLL for (int m = 0; m < TILES; m++)
                         {
-                            multiply_add(out[m][d / 8], x[m], y.w[0], y.w[1]);
-                            multiply_add(out[m][d / 8 + 1], x[m], y.w[2], y.w[3]);
+                            const words4 x = piece_a(ks, STRIDE, own + m * PIECE, d);
+                            const words4 z = PARTS ? piece_a(vs, STRIDE, own + m * PIECE, d) : values[m][d / 16];
+                            multiply_add(s[m][0], x, y.w[0], y.w[1]);
+                            multiply_add(s[m][1], x, y.w[2], y.w[3]);
+                            multiply_add(dp[m][0], z, w.w[0], w.w[1]);
+                            multiply_add(dp[m][1], z, w.w[2], w.w[3]);
+                        }
+                    }
+                    /* Whether all of these keys are seen by all of these queries. */
+                    const bool edge = own + OWN > length || (a.causal && own + OWN - 1 > start + i0 + back);
+                    UNROLL for (int n = 0; n < 2; n++)
+                    {
+                        const int column = i0 + n * 8 + 2 * t;
+                        float shift[2], delta[2];
+                        load<2>(shift, shifts + column);
+                        load<2>(delta, deltas + column);
+                        uint32_t bits[2] = {};
+                        if constexpr (DROP) {
+                            const uint32_t *word = kept + own / 32 * span + column;
+                            UNROLL for (int e = 0; e < 2; e++) bits[e] = word[e] >> (own % 32 + g);
+                        }
+                        UNROLL for (int m = 0; m < TILES; m++)
+                        {
+                            UNROLL for (int e = 0; e < 4; e++) s[m][n][e] = s[m][n][e] * scale - shift[e % 2];
+                            if (edge) {
+                                UNROLL for (int e = 0; e < 4; e++)
+                                {
+                                    const int j = own + m * PIECE + e / 2 * 8 + g;
+                                    if (j >= length || (a.causal && j > start + column + e % 2 + back))
+                                        s[m][n][e] = -INFINITY;
+                                }
+                            }
+                            UNROLL for (int e = 0; e < 4; e++)
+                            {
+                                const float p = power_of_2(s[m][n][e]);
+                                float keep = 1.0f;
+                                if constexpr (DROP) keep = bits[e % 2] >> (m * PIECE + e / 2 * 8) & 1 ? a.drop.scale : 0.0f;
+                                s[m][n][e] = DROP ? p * keep : p;
+                                dp[m][n][e] = p * ((DROP ? dp[m][n][e] * keep : dp[m][n][e]) - delta[e % 2]);
+                            }
+                        }
+                    }
+                    words4 p[TILES], ds[TILES];
+                    UNROLL for (int m = 0; m < TILES; m++)
+                    {
+                        p[m] = piece_of(s[m][0], s[m][1]);
+                        ds[m] = piece_of(dp[m][0], dp[m][1]);
+                        if (own + m * PIECE < block) {
+                            uint32_t *to = reinterpret_cast<uint32_t *>(dss + (own + m * PIECE + g) * across + i0 + 2 * t);
+                            to[0] = ds[m].w[0], to[4] = ds[m].w[2];
+                            to += 4 * across;
+                            to[0] = ds[m].w[1], to[4] = ds[m].w[3];
+                        }
+                    }
+                    const shared_place turned_q = shared_at(qs + i0 * STRIDE + place_b_turned(STRIDE));
+                    const shared_place turned_g = shared_at(gs + i0 * STRIDE + place_b_turned(STRIDE));
+                    UNROLL for (int d = 0; d < DIM; d += 16)
+                    {
+                        const words4 y = load_matrices<true>(turned_g, d), w = load_matrices<true>(turned_q, d);
+                        UNROLL for (int m = 0; m < TILES; m++)
+                        {
+                            multiply_add(out_v[m][d / 8], p[m], y.w[0], y.w[1]);
+                            multiply_add(out_v[m][d / 8 + 1], p[m], y.w[2], y.w[3]);
+                            multiply_add(out_k[m][d / 8], ds[m], w.w[0], w.w[1]);
+                            multiply_add(out_k[m][d / 8 + 1], ds[m], w.w[2], w.w[3]);
                         }
                     }
                 }
-                UNROLL for (int m = 0; m < TILES; m++)
+                const bool last_group = !PARTS || start + span >= a.tq;
+                UNROLL for (int m = 0; m < TILES && last_group; m++)
                 {
-                    store_piece<DIM>(dq + q_at(head), a.q_stride, start + i0 + m * PIECE, a.tq, a.dim, out[m], a.scale,
-                                     a.scale);
+                    const int row = own + m * PIECE;
+                    const int64_t to = kv_at(head) + base * a.kv_stride;
+                    store_piece<DIM>(dv + to, a.kv_stride, row, keys, a.dim, out_v[m], 1.0f, 1.0f);
+                    store_piece<DIM>(dk + to, a.kv_stride, row, keys, a.dim, out_k[m], a.scale, a.scale);
                 }
+                __syncthreads(); /* ds is whole; keys are read on */
+
+                if (!last_group) {
+                    fetch_queries(head, start + span);
+                } else if (BLOCKS && base + block < a.tk) {
+                    fetch_others(head, base + block);
+                } else if (next < heads) {
+                    fetch_others(next, 0);
+                    prefetch_rows<DIM>(k + kv_at(next), a.kv_stride, a.tk);
+                    prefetch_rows<DIM>(o + o_at(next), a.o_stride, a.tq);
+                }
+                for (int i0 = own; i0 < queries; i0 += (int)blockDim.x / WARP * OWN) {
+                    const int last = i0 + OWN < count ? i0 + OWN - 1 : count - 1,
+                              seen = visible_of(a, whole, start + last) - base;
+                    const int limit = seen < length ? seen : length;
+                    float out[TILES][DIM / 8][4] = {};
+                    for (int j0 = 0; j0 < limit; j0 += PIECE) {
+                        words4 x[TILES];
+                        UNROLL for (int m = 0; m < TILES; m++) x[m] = piece_a_turned(dss, across, j0, i0 + m * PIECE);
+                        UNROLL for (int d = 0; d < DIM; d += 16)
+                        {
+                            const words4 y = piece_b_turned(ks, STRIDE, j0, d);
+                            UNROLL for (int m = 0; m < TILES; m++)
+                            {
+                                multiply_add(out[m][d / 8], x[m], y.w[0], y.w[1]);
+                                multiply_add(out[m][d / 8 + 1], x[m], y.w[2], y.w[3]);
+                            }
+                        }
+                    }
+                    UNROLL for (int m = 0; m < TILES; m++)
+                    {
+                        store_piece<DIM, BLOCKS>(dq + q_at(head), a.q_stride, start + i0 + m * PIECE, a.tq, a.dim, out[m],
+                                                 a.scale, a.scale, base > 0);
+                    }
+                }
+            };
+            if constexpr (PARTS) {
+                for (int start = 0; start < a.tq; start += span) {
+                    if (start > 0) __syncthreads(); /* ds has been read */
+                    group(start);
+                }
+            } else {
+                group(0);
             }
         };
-        if constexpr (GROUPED) {
-            for (int start = 0; start < a.tq; start += span) {
-                if (start > 0) __syncthreads(); /* ds has been read */
-                group(start);
+        if constexpr (BLOCKS) {
+            for (int base = 0; base < a.tk; base += block) {
+                if (base > 0) __syncthreads(); /* keys have been read */
+                part(base);
             }
         } else {
-            group(0);
+            part(0);
         }
         if (next >= heads) return;
         head = next;
@@ -550,37 +599,49 @@ bool su_cuda_attention_short(su_cuda *c, const attention_shape &a, bf16 *o, floa
     return true;
 }
 
+/* The least number of blocks of at most `most` rows: rows of one, in whole pieces. */
+static int block_of(int rows, int most)
+{
+    const int blocks = (rows + most - 1) / most;
+    return whole_pieces((rows + blocks - 1) / blocks);
+}
+
 bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o,
                                       const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
 {
-    constexpr int DIM = 64, GROUP = 128;
-    if (!a.packs || a.dim > DIM) return false;
-    const int keys = whole_pieces(a.tk), tiles = keys > MOST_WARPS * PIECE ? 2 : 1;
-    const int warps = (int)su_cuda_parts(keys, tiles * PIECE);
-    auto shared_of = [&](int span) {
-        const size_t halves = (size_t)(2 * (keys + span) * (DIM + PAD) + keys * (span + PAD)) * sizeof(bf16);
-        return halves + (size_t)(2 + (a.drop.below ? (keys + 31) / 32 : 0)) * span * sizeof(float);
+    if (!a.packs || a.dim > 96 || a.tq > 512 || a.tk > 512) return false;
+    const int dim = a.dim <= 64 ? 64 : 96, whole = backward_warps(dim, 1, false) * PIECE;
+    auto shared_of = [&](int block, int span) {
+        const size_t halves = (size_t)(2 * (block + span) * (dim + PAD) + block * (span + PAD)) * sizeof(bf16);
+        return halves + (size_t)(2 + (a.drop.below ? (block + 31) / 32 : 0)) * span * sizeof(float);
     };
-    int span = whole_pieces(a.tq);
-    const bool grouped = tiles > 1 && shared_of(span) > c->properties.shared;
-    if (grouped) span = GROUP;
-    const size_t shared = shared_of(span);
-    if (warps > MOST_WARPS || shared > c->properties.shared) return false;
+    const int tiles = dim == 64 && a.tk > whole && a.tk <= 2 * whole ? 2 : 1;
+    int block = whole_pieces(a.tk), span = whole_pieces(a.tq);
+    const bool parts = dim > 64 || block > tiles * whole || shared_of(block, span) > c->properties.shared;
+    if (parts) block = block_of(a.tk, backward_warps(dim, tiles, true) * tiles * PIECE), span = span < 128 ? span : 128;
+    const size_t shared = shared_of(block, span);
+    if (shared > c->properties.shared) return false;
+    const int warps = (int)su_cuda_parts(block, tiles * PIECE);
     const int64_t heads = (int64_t)a.batch * a.heads, processors = c->properties.processors;
-    const int64_t blocks = tiles == 1 || heads < processors ? heads : processors;
+    const int64_t blocks = (tiles == 1 && dim == 64) || heads < processors ? heads : processors;
     auto run = [&](auto kernel) {
-        launch(c, "attention_backward", blocks, warps * WARP, shared, kernel)(a, dq, dk, dv, d_o, o, lse, q, k, v, span);
+        launch(c, "attention_backward", blocks, warps * WARP, shared, kernel)(a, dq, dk, dv, d_o, o, lse, q, k, v, block,
+                                                                              span);
     };
-    auto by_drop = [&](auto rows, auto groups) {
-        constexpr int TILES = decltype(rows)::value;
-        constexpr bool GROUPED = decltype(groups)::value;
-        a.drop.below ? run(attention_short_backward<DIM, TILES, true, GROUPED>)
-                     : run(attention_short_backward<DIM, TILES, false, GROUPED>);
+    auto by_drop = [&](auto width, auto rows, auto in_parts) {
+        constexpr int DIM = decltype(width)::value, TILES = decltype(rows)::value;
+        constexpr bool PARTS = decltype(in_parts)::value;
+        a.drop.below ? run(attention_short_backward<DIM, TILES, true, PARTS>)
+                     : run(attention_short_backward<DIM, TILES, false, PARTS>);
     };
-    if (tiles == 1)
-        by_drop(std::integral_constant<int, 1>(), std::false_type());
+    const std::integral_constant<int, 64> narrow;
+    const std::integral_constant<int, 1> one;
+    const std::integral_constant<int, 2> two;
+    if (dim > 64)
+        by_drop(std::integral_constant<int, 96>(), one, std::true_type());
+    else if (tiles == 1)
+        parts ? by_drop(narrow, one, std::true_type()) : by_drop(narrow, one, std::false_type());
     else
-        grouped ? by_drop(std::integral_constant<int, 2>(), std::true_type())
-                : by_drop(std::integral_constant<int, 2>(), std::false_type());
+        parts ? by_drop(narrow, two, std::true_type()) : by_drop(narrow, two, std::false_type());
     return true;
 }

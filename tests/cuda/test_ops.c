@@ -94,6 +94,8 @@ static const attention_case attentions[] = {
     {1, 2, 64, 257, 257, false, false, true, 0},  {2, 1, 80, 130, 130, false, true, true, 0},
     {2, 1, 64, 40, 197, false, true, false, 0},   {2, 1, 64, 140, 33, true, true, false, 0},
     {1, 1, 88, 257, 257, false, true, true, 0.1}, {1, 1, 64, 260, 150, true, true, false, 0.1},
+    {2, 1, 64, 130, 270, true, true, false, 0.1}, {2, 1, 80, 140, 140, true, true, true, 0},
+    {1, 1, 16, 400, 128, true, true, false, 0},   {2, 1, 64, 20, 400, false, true, false, 0},
     {67, 2, 16, 3, 140, false, true, false, 0.1}, {67, 2, 16, 140, 5, true, true, false, 0.1},
 };
 
