@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
     attention_short_forward(attention_shape a, bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int stages)
 {
     constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE,
-                  STEP = DIM <= 64 ? 4 - TILES : 3 - TILES /* pieces of keys at once */;
+                  STEP = DIM <= 64 ? 4 - TILES : TILES == 1 && !DROP ? 2 : 1 /* pieces of keys at once */;
     constexpr bool HELD = TILES == 1; /* whether the queries stay in registers */
     const int keys = pieces(a.tk), queries = pieces(a.tq), stage_size = (2 * keys + queries) * STRIDE;
     DYNAMIC_SHARED(bf16, tiles);                                                /* of a stage: keys, values, queries */
