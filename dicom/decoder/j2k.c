@@ -1,5 +1,6 @@
 #include "dicom/decoder/j2k.h"
 #include "base/memory.h"
+#include "dicom/decoder/j2k_reversible.h"
 #include <openjpeg.h>
 #include <string.h>
 
@@ -52,23 +53,21 @@ static void no_message(const char *text, void *self)
     (void)self;
 }
 
-/* Values of all components, by pixel. The codestream's sign and the data set's may differ: the data set's
- * counts. */
-static void interleave(const opj_image_t *image, int bytes, bool is_signed, void *out)
+/* Values of a component to their places, by pixel. The codestream's sign and the data set's may differ: the
+ * data set's counts. */
+static void place(const int32_t *values, int64_t n, int32_t samples, int32_t component, su_j2k_component said,
+                  int bytes, bool is_signed, void *out)
 {
-    const int32_t samples = (int32_t)image->numcomps;
-    const int64_t n = (int64_t)image->comps[0].w * image->comps[0].h;
-    for (int32_t k = 0; k < samples; k++) {
-        OPJ_INT32 *p = image->comps[k].data;
-        const int shift = 32 - (int)image->comps[k].prec;
-        if (is_signed && !image->comps[k].sgnd && shift > 0 && shift < 32)
-            for (int64_t i = 0; i < n; i++) p[i] = (OPJ_INT32)((uint32_t)p[i] << shift) >> shift;
+    const int shift = is_signed && !said.is_signed ? 32 - said.precision : 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t v = (int32_t)((uint32_t)values[i] << shift) >> shift;
+        const int64_t at = i * samples + component;
         if (bytes == 1)
-            for (int64_t i = 0; i < n; i++) ((uint8_t *)out)[i * samples + k] = (uint8_t)p[i];
+            ((uint8_t *)out)[at] = (uint8_t)v;
         else if (bytes == 2)
-            for (int64_t i = 0; i < n; i++) ((uint16_t *)out)[i * samples + k] = (uint16_t)p[i];
+            ((uint16_t *)out)[at] = (uint16_t)v;
         else
-            for (int64_t i = 0; i < n; i++) ((uint32_t *)out)[i * samples + k] = (uint32_t)p[i];
+            ((uint32_t *)out)[at] = (uint32_t)v;
     }
 }
 
@@ -81,6 +80,13 @@ static su_status check_image(const opj_image_t *image, int32_t rows, int32_t col
     if (same) return SU_OK;
     return su_fail(err, SU_EFORMAT, "its JPEG 2000 picture is not of %d x %d pixels of %d samples", columns,
                    rows, samples);
+}
+
+static bool all_there(const opj_image_t *image)
+{
+    for (OPJ_UINT32 k = 0; k < image->numcomps; k++)
+        if (!image->comps[k].data) return false;
+    return true;
 }
 
 static su_status run(opj_codec_t *codec, opj_stream_t *stream, int32_t rows, int32_t columns, int32_t samples,
@@ -99,17 +105,37 @@ static su_status run(opj_codec_t *codec, opj_stream_t *stream, int32_t rows, int
         st = SU_EFORMAT;
     else
         st = check_image(image, rows, columns, samples, err);
-    if (!st && (!opj_decode(codec, stream, image) || !image->comps[0].data)) st = SU_EFORMAT;
+    if (!st && (!opj_decode(codec, stream, image) || !all_there(image))) st = SU_EFORMAT;
     if (st == SU_EFORMAT && (!err || !err->message[0] || message[0]))
         su_fail(err, SU_EFORMAT, "JPEG 2000: %s", message[0] ? message : "damaged");
-    if (!st) interleave(image, bytes, is_signed, out);
+    for (int32_t k = 0; k < samples && !st; k++) {
+        const opj_image_comp_t *c = &image->comps[k];
+        place(c->data, (int64_t)rows * columns, samples, k,
+              (su_j2k_component){(int)c->prec <= 32 ? (int)c->prec : 32, c->sgnd}, bytes, is_signed, out);
+    }
     opj_image_destroy(image);
     return st;
+}
+
+/* With our own decoder; false: not of its kind. */
+static bool run_own(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
+                    int bytes, bool is_signed, void *out)
+{
+    su_j2k_component component[SU_J2K_COMPONENTS_MAX];
+    const size_t n = (size_t)rows * (size_t)columns;
+    int32_t *planes = su_calloc(n, (size_t)samples * sizeof *planes);
+    const bool done =
+        planes && !su_j2k_reversible_decode(data, length, rows, columns, samples, planes, component);
+    for (int32_t k = 0; done && k < samples; k++)
+        place(planes + (size_t)k * n, (int64_t)n, samples, k, component[k], bytes, is_signed, out);
+    su_free(planes);
+    return done;
 }
 
 su_status su_j2k_decode(const uint8_t *data, size_t length, int32_t rows, int32_t columns, int32_t samples,
                         int bytes, bool is_signed, void *out, su_error *err)
 {
+    if (run_own(data, length, rows, columns, samples, bytes, is_signed, out)) return SU_OK;
     source s = {data, length, 0};
     opj_codec_t *codec = opj_create_decompress(OPJ_CODEC_J2K);
     opj_stream_t *stream = opj_stream_create(1 << 20, OPJ_TRUE);
