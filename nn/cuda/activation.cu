@@ -10,10 +10,10 @@ __global__ void activate(T *y, T *kept, const T *x, const T *bias, int f, int64_
 {
     const int64_t first = (int64_t)blockIdx.x * blockDim.x * EACH + threadIdx.x;
     float v[EACH][V];
-    UNROLL for (int e = 0; e < EACH; e++)
+    UNROLL for (int e = 0; e < EACH; e++) /* behind the end: the last pack, without a branch around the load */
     {
         const int64_t i = first + e * (int)blockDim.x;
-        if (i < packs) load(v[e], x + i * V);
+        load(v[e], x + (i < packs ? i : packs - 1) * V);
     }
     UNROLL for (int e = 0; e < EACH; e++)
     {

@@ -184,34 +184,46 @@ __global__ void norm_backward_rows(T *dx, float *parts, const T *dy, const T *s,
 }
 
 /* The same with a warp a row: no barriers, and each number is read once. A lane holds N packs of the row, and the sums
- * of their columns over the warp's rows; the block's warps add theirs one after the other. */
+ * of their columns over the warp's rows; the block's warps add theirs one after the other.
+ *
+ * A lane whose pack lies behind the row's end reads the last pack and counts it as zeros: with a branch around each
+ * load the packs would be waited for one by one. */
 template <class T, int V, int N>
 __global__ void __launch_bounds__(NORM_WARPS *WARP)
     norm_backward_warps(T *dx, float *parts, const T *dy, const T *s, const float *mean, const float *rstd,
                         const T *gamma, int64_t rows, int64_t rows_a_block, int width, bool add)
 {
+    constexpr bool EARLY = N <= 3; /* what dx is added to waits in registers, where they are enough */
     SHARED(float, joined, 2 * N * WARP * V);
     const int64_t from = (int64_t)blockIdx.x * rows_a_block, to = from + rows_a_block < rows ? from + rows_a_block : rows;
     float sum_n[N][V] = {}, sum_1[N][V] = {};
+    int place[N];
+    bool inside[N];
+    UNROLL for (int h = 0; h < N; h++)
+    {
+        const int i = (h * WARP + lane_id()) * V;
+        inside[h] = i < width;
+        place[h] = inside[h] ? i : width - V;
+    }
     for (int64_t r = from + warp_id(); r < to; r += NORM_WARPS) {
         const int64_t at = r * width;
         const float m = mean[r], scale = rstd[r];
-        float a[N][V] = {}, n[N][V] = {}, g_sum = 0, gn_sum = 0;
+        float a[N][V], n[N][V], old[EARLY ? N : 1][V], g_sum = 0, gn_sum = 0;
         UNROLL for (int h = 0; h < N; h++)
         {
-            const int i = (h * WARP + lane_id()) * V;
-            if (i >= width) break;
-            load(a[h], dy + at + i);
-            load(n[h], s + at + i);
+            load(a[h], dy + at + place[h]);
+            load(n[h], s + at + place[h]);
+        }
+        if (EARLY && add) {
+            UNROLL for (int h = 0; h < N; h++) load(old[EARLY ? h : 0], dx + at + place[h]);
         }
         UNROLL for (int h = 0; h < N; h++)
         {
-            const int i = (h * WARP + lane_id()) * V;
-            if (i >= width) break;
             float g[V];
-            load(g, gamma + i);
+            load(g, gamma + place[h]);
             UNROLL for (int k = 0; k < V; k++)
             {
+                a[h][k] = inside[h] ? a[h][k] : 0.0f;
                 n[h][k] = (n[h][k] - m) * scale;
                 sum_n[h][k] += a[h][k] * n[h][k];
                 sum_1[h][k] += a[h][k];
@@ -224,12 +236,11 @@ __global__ void __launch_bounds__(NORM_WARPS *WARP)
         gn_sum = warp_sum(gn_sum) / (float)width;
         UNROLL for (int h = 0; h < N; h++)
         {
-            const int i = (h * WARP + lane_id()) * V;
-            if (i >= width) break;
-            float old[V] = {};
-            if (add) load(old, dx + at + i);
-            UNROLL for (int k = 0; k < V; k++) a[h][k] = scale * (a[h][k] - g_sum - n[h][k] * gn_sum) + old[k];
-            store(dx + at + i, a[h]);
+            float(&before)[V] = old[EARLY ? h : 0];
+            if (!EARLY && add) load(before, dx + at + place[h]);
+            UNROLL for (int k = 0; k < V; k++)
+                a[h][k] = scale * (a[h][k] - g_sum - n[h][k] * gn_sum) + (add ? before[k] : 0.0f);
+            if (inside[h]) store(dx + at + place[h], a[h]);
         }
     }
     for (int w = 0; w < NORM_WARPS; w++) {
@@ -336,7 +347,7 @@ enum { SUM_WARPS = 8, SUM_ROWS = 256 /* least rows of a block */, SUM_BLOCKS = 2
 template <class T> struct plain_rows {
     const T *x;
     enum { AHEAD = 4 };
-    template <int V> DEVICE_MEMBER void value(float (&v)[V], int64_t at) const
+    template <int V> DEVICE_MEMBER void fetch(float (&v)[V], int64_t at) const
     {
         load(v, x + at);
     }
@@ -346,7 +357,7 @@ template <class T> struct slope_rows {
     const T *dy, *pre;
     int f;
     enum { AHEAD = 2 };
-    template <int V> DEVICE_MEMBER void value(float (&v)[V], int64_t at) const
+    template <int V> DEVICE_MEMBER void fetch(float (&v)[V], int64_t at) const
     {
         float x[V];
         load(v, dy + at);
@@ -368,16 +379,19 @@ __global__ void __launch_bounds__(SUM_WARPS *WARP)
     const int64_t to = from + rows_a_block < rows ? from + rows_a_block : rows;
     const int at = (int)((blockIdx.x % across) * WARP + lane_id()) * V;
     float sum[V] = {};
-    for (int64_t r = from + warp_id(); at < width && r < to; r += SUM_WARPS * Rows::AHEAD) {
-        float v[Rows::AHEAD][V] = {};
-        UNROLL for (int n = 0; n < Rows::AHEAD; n++)
-        {
-            if (r + n * SUM_WARPS < to) x.value(v[n], (r + n * SUM_WARPS) * width + at);
-        }
+    int64_t r = at < width ? from + warp_id() : to;
+    for (; r + (Rows::AHEAD - 1) * SUM_WARPS < to; r += SUM_WARPS * Rows::AHEAD) {
+        float v[Rows::AHEAD][V];
+        UNROLL for (int n = 0; n < Rows::AHEAD; n++) x.fetch(v[n], (r + n * SUM_WARPS) * width + at);
         UNROLL for (int n = 0; n < Rows::AHEAD; n++)
         {
             UNROLL for (int k = 0; k < V; k++) sum[k] += v[n][k];
         }
+    }
+    for (; r < to; r += SUM_WARPS) {
+        float v[V];
+        x.fetch(v, r * width + at);
+        UNROLL for (int k = 0; k < V; k++) sum[k] += v[k];
     }
     UNROLL for (int k = 0; k < V; k++) shares[(warp_id() * V + k) * WARP + lane_id()] = sum[k];
     __syncthreads();
