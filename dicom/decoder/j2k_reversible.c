@@ -20,7 +20,7 @@ enum {
     EOC = 0xffd9,
     PARTS_MAX = 1 << 17,
     PRECISION_MAX = 24,
-    LANES = 16, /* columns that are transformed together */
+    LANES = 32, /* columns that are transformed together */
 };
 
 typedef struct {
@@ -199,52 +199,100 @@ static int compare_parts(const void *a, const void *b)
     return p->order < q->order ? -1 : 1;
 }
 
-/* ---- the inverse 5/3 transform [F.3] ---- */
+/* ---- the inverse 5/3 transform [F.3] ----
+ *
+ * Of n samples in turns low-pass and high-pass, from a high-pass one where they begin at an odd place:
+ *
+ *     low[i]  -= (high[i - 1] + high[i] + 2) >> 2        odd: high[i] and high[i + 1]
+ *     high[i] += (low[i] + low[i + 1]) >> 1              odd: low[i - 1] and low[i]
+ *
+ * where what lies outside is the nearest one inside. A sample is a row of [lanes]. */
 
 static int32_t add(int32_t a, int32_t b)
 {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
-/* a [n][lanes], low-pass and high-pass in turns, from where `odd` says: in place. */
-static inline __attribute__((always_inline)) void lift(int32_t *a, size_t n, bool odd, size_t lanes)
+static void lift_low(int32_t *restrict low, const int32_t *before, const int32_t *after, size_t lanes)
 {
-    if (n == 1) {
-        for (size_t l = 0; odd && l < lanes; l++) a[l] /= 2;
+    for (size_t l = 0; l < lanes; l++) low[l] = add(low[l], -(add(add(before[l], after[l]), 2) >> 2));
+}
+
+static void lift_high(int32_t *restrict high, const int32_t *before, const int32_t *after, size_t lanes)
+{
+    for (size_t l = 0; l < lanes; l++) high[l] = add(high[l], add(before[l], after[l]) >> 1);
+}
+
+/* A row: halves to samples in turns. */
+static void synthesize_row(int32_t *row, size_t width, size_t low_width, bool odd, int32_t *line)
+{
+    int32_t *low = row, *high = row + low_width;
+    const size_t lows = low_width, highs = width - low_width;
+    if (width == 1) {
+        if (odd) row[0] /= 2;
         return;
     }
-    for (int step = 0; step < 2; step++) /* low-pass ones first */
-        for (size_t i = step ^ odd; i < n; i += 2) {
-            const int32_t *p = a + (i > 0 ? i - 1 : 1) * lanes, *q = a + (i + 1 < n ? i + 1 : i - 1) * lanes;
-            int32_t *v = a + i * lanes;
+    const size_t last_high = highs - 1, last_low = lows - 1;
+    /* Ends alone, what is between them at once. */
+    if (odd) {
+        const size_t n = lows < highs ? lows : highs - 1;
+        lift_low(low, high, high + 1, n);
+        if (n < lows) lift_low(low + n, high + last_high, high + last_high, 1);
+        lift_high(high, low, low, 1);
+        const size_t m = highs - 1 < lows - 1 ? highs - 1 : lows - 1;
+        lift_high(high + 1, low, low + 1, m);
+        if (m + 1 < highs) lift_high(high + last_high, low + last_low, low + last_low, 1);
+    } else {
+        lift_low(low, high, high, 1);
+        const size_t n = lows - 1 < highs - 1 ? lows - 1 : highs - 1;
+        lift_low(low + 1, high, high + 1, n);
+        if (n + 1 < lows) lift_low(low + last_low, high + last_high, high + last_high, 1);
+        const size_t m = highs < lows ? highs : lows - 1;
+        lift_high(high, low, low + 1, m);
+        if (m < highs) lift_high(high + last_high, low + last_low, low + last_low, 1);
+    }
+    int32_t *even = odd ? high : low, *other = odd ? low : high;
+    for (size_t x = 0; x < width / 2; x++) {
+        line[2 * x] = even[x];
+        line[2 * x + 1] = other[x];
+    }
+    if (width % 2) line[width - 1] = even[width / 2];
+    memcpy(row, line, width * sizeof *row);
+}
+
+/* Up to LANES columns: [height] rows, stride apart. */
+static void synthesize_columns(int32_t *plane, size_t stride, size_t lanes, size_t height, size_t low_height,
+                               bool odd, int32_t *lines)
+{
+    if (height == 1) {
+        for (size_t l = 0; odd && l < lanes; l++) plane[l] /= 2;
+        return;
+    }
+    for (size_t y = 0; y < height; y++) {
+        const size_t to = y < low_height ? 2 * y + odd : 2 * (y - low_height) + !odd;
+        memcpy(lines + to * LANES, plane + y * stride, lanes * sizeof *lines);
+    }
+    for (int step = 0; step < 2; step++) /* low-pass rows first */
+        for (size_t y = step ^ odd; y < height; y += 2) {
+            int32_t *here = lines + y * LANES;
+            const int32_t *before = y > 0 ? here - LANES : here + LANES,
+                          *after = y + 1 < height ? here + LANES : here - LANES;
             if (step == 0)
-                for (size_t l = 0; l < lanes; l++) v[l] = add(v[l], -(add(add(p[l], q[l]), 2) >> 2));
+                lift_low(here, before, after, LANES);
             else
-                for (size_t l = 0; l < lanes; l++) v[l] = add(v[l], add(p[l], q[l]) >> 1);
+                lift_high(here, before, after, LANES);
         }
+    for (size_t y = 0; y < height; y++) memcpy(plane + y * stride, lines + y * LANES, lanes * sizeof *lines);
 }
 
 /* One level: low and high halves of [height][width] put together, along rows, then along columns. */
 static void synthesize(int32_t *plane, size_t stride, size_t width, size_t height, size_t low_width,
                        size_t low_height, bool odd_x, bool odd_y, int32_t *lines)
 {
-    for (size_t y = 0; y < height; y++) {
-        int32_t *row = plane + y * stride;
-        for (size_t x = 0; x < low_width; x++) lines[2 * x + odd_x] = row[x];
-        for (size_t x = low_width; x < width; x++) lines[2 * (x - low_width) + !odd_x] = row[x];
-        lift(lines, width, odd_x, 1);
-        memcpy(row, lines, width * sizeof *row);
-    }
-    for (size_t x = 0; x < width; x += LANES) {
-        const size_t n = width - x < LANES ? width - x : LANES;
-        for (size_t y = 0; y < height; y++) {
-            const size_t to = y < low_height ? 2 * y + odd_y : 2 * (y - low_height) + !odd_y;
-            memcpy(lines + to * LANES, plane + y * stride + x, n * sizeof *lines);
-        }
-        lift(lines, height, odd_y, LANES);
-        for (size_t y = 0; y < height; y++)
-            memcpy(plane + y * stride + x, lines + y * LANES, n * sizeof *lines);
-    }
+    for (size_t y = 0; y < height; y++) synthesize_row(plane + y * stride, width, low_width, odd_x, lines);
+    for (size_t x = 0; x < width; x += LANES)
+        synthesize_columns(plane + x, stride, width - x < LANES ? width - x : LANES, height, low_height,
+                           odd_y, lines);
 }
 
 static void transform(const decoder *d, int32_t *plane, su_j2k_box box)
