@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
         UNROLL for (int k = 0; k < V; k++)
         {
             if (!whole) x[k] = j + k < t.columns ? row[j + k] : 0.0f, other[k] = j + k < t.columns ? squares[j + k] : 0.0f;
-            x[k] = expf(exponent(x[k], own, other[k], t.column + j + k != i && j + k < t.columns) - most);
+            x[k] = exp_of<T>(exponent(x[k], own, other[k], t.column + j + k != i && j + k < t.columns) - most);
             some += x[k];
             stored += rounded<T>(x[k]);
         }

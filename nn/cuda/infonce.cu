@@ -75,6 +75,7 @@ struct parts {
 };
 
 /* A block has a piece, which it reads once: a warp has every eighth row, then a thread half a column. */
+template <class T>
 __global__ void __launch_bounds__(WARP *PIECE_WARPS)
     infonce_statistics(parts to, float *own, const float *tile, const float *scale_at, pair_tile t)
 {
@@ -98,7 +99,7 @@ __global__ void __launch_bounds__(WARP *PIECE_WARPS)
         float most = x[i][0], sum = 0;
         UNROLL for (int e = 1; e < V; e++) most = fmaxf(most, x[i][e]);
         most = warp_max(most);
-        UNROLL for (int e = 0; e < V; e++) sum += expf(x[i][e] - most);
+        UNROLL for (int e = 0; e < V; e++) sum += exp_of<T>(x[i][e] - most);
         sum = warp_sum(sum);
         UNROLL for (int e = 0; e < V; e++)
             if (r < t.rows && j + e < t.columns && t.row + r == t.column + j + e) own[t.row + r] = x[i][e];
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(WARP *PIECE_WARPS)
     const int c = (int)threadIdx.x % PIECE_COLUMNS, first = (int)threadIdx.x / PIECE_COLUMNS * (PIECE_ROWS / HALVES);
     float most = NEVER, sum = 0;
     for (int r = first; r < first + PIECE_ROWS / HALVES; r++) most = fmaxf(most, piece[r * PIECE_COLUMNS + c]);
-    for (int r = first; r < first + PIECE_ROWS / HALVES; r++) sum += expf(piece[r * PIECE_COLUMNS + c] - most);
+    for (int r = first; r < first + PIECE_ROWS / HALVES; r++) sum += exp_of<T>(piece[r * PIECE_COLUMNS + c] - most);
     mosts[threadIdx.x] = most;
     sums[threadIdx.x] = sum;
     __syncthreads();
@@ -160,7 +161,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     T *to = g + r * t.stride;
     double sum = 0;
     auto one = [&](float x, int64_t j, float column_most, float column_inverse) {
-        const float p = expf(x - most) * inverse + expf(x - column_most) * column_inverse;
+        const float p = exp_of<T>(x - most) * inverse + exp_of<T>(x - column_most) * column_inverse;
         return t.column + j == i ? p - 2.0f : p;
     };
     for (int64_t j = (int64_t)threadIdx.x * V; j < t.columns; j += ROW_THREADS * V) {
@@ -210,8 +211,10 @@ static void statistics_pass(const infonce_work *w)
         p.across = (int)su_cuda_parts(t.columns, PIECE_COLUMNS);
         p.down = (int)su_cuda_parts(t.rows, PIECE_ROWS);
         pair_product(c, w->tile, &t, w->x, w->y, w->width);
-        launch(c, "infonce", (int64_t)p.across * p.down, WARP * PIECE_WARPS, 0, infonce_statistics)(p, w->s.own, w->tile,
-                                                                                                   w->s.scale, t);
+        by_type(c, [&](auto zero) {
+            launch(c, "infonce", (int64_t)p.across * p.down, WARP * PIECE_WARPS, 0, infonce_statistics<decltype(zero)>)(
+                p, w->s.own, w->tile, w->s.scale, t);
+        });
         launch(c, "infonce", su_cuda_parts(t.rows + t.columns, JOIN_THREADS), JOIN_THREADS, 0, infonce_join)(w->s, p, t);
     } while (pair_next(&t));
 }
