@@ -68,9 +68,9 @@ def rows_of(a, batch, level):
         spec = f"{what}:{a.model}:{batch}"
         rows.append(Row(what, [a.device, a.model, batch, a.micro or batch, level], {k: [spec] for k in ("eager", "compile", "max-autotune")},
                         batch, work * batch))
-    for n in a.loss:
+    for n in a.loss:  # 8 N^2 D of InfoNCE, whose scores are formed twice, and 3 N^2 D of L_CU, whose are symmetric
         both = [f"loss:{n}:high", f"loss:{n}:bf16"]
-        rows.append(Row(f"loss {n}", [a.device, n], {"eager": both, "compile": both if n == min(a.loss) else []}, 0, 12 * n * n * DIM))
+        rows.append(Row(f"loss {n}", [a.device, n], {"eager": both, "compile": both if n == min(a.loss) else []}, 0, 11 * n * n * DIM))
     queries, n = a.search
     rows.append(Row("search", [a.device, queries, n, a.checked], {"eager": [f"search:{queries}:{n}"]}, 0, 2 * queries * n * DIM,
                     2 * n * DIM))

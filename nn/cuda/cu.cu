@@ -11,13 +11,16 @@
  * largest exponent of all pairs, and e is kept in units of its exponential. (Normalised ones have exponents of
  * -8 and more.)
  *
+ * e is symmetric: tiles on and above the diagonal are formed, and those above it count for their rows and for their
+ * columns.
+ *
  * u is used as the products see it, e as it is stored for them: so a pair of equal centroids pushes with
- * exactly nothing. 4 N^2 D operations, 6 with the first pass. */
+ * exactly nothing. 3 N^2 D operations and the diagonal tiles' lower halves, 4 with the first pass. */
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
 #include "nn/cuda/pairs.h"
 
-enum { ROW_THREADS = 256, ROW_WARPS = 4, SUM_THREADS = 1024, V = 4 };
+enum { ROW_THREADS = 256, ROW_WARPS = 4, SUM_THREADS = 1024, JOIN_THREADS = 64, V = PACKED_COLUMNS };
 
 static constexpr float NEVER = -1e30f; /* the exponent of what is no pair */
 
@@ -79,7 +82,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     for (int j = (int)threadIdx.x; j < t.columns; j += ROW_THREADS)
         most = fmaxf(most, exponent(tile[r * t.stride + j], m.square[i], m.square[t.column + j], t.column + j != i));
     most = block_max(most, room);
-    if (threadIdx.x == 0) mosts[i] = t.column > 0 ? fmaxf(mosts[i], most) : most;
+    if (threadIdx.x == 0) mosts[i] = t.column > t.row ? fmaxf(mosts[i], most) : most;
 }
 
 __global__ void __launch_bounds__(SUM_THREADS) cu_most(float *most_of_all, const float *mosts, int64_t n)
@@ -91,44 +94,83 @@ __global__ void __launch_bounds__(SUM_THREADS) cu_most(float *most_of_all, const
     if (threadIdx.x == 0) *most_of_all = most;
 }
 
-/* A block has a row of the tile: e as it is stored, its sums as computed (for Z) and as stored (for r). */
+/* A block has a piece of the tile: a warp every eighth row, then a thread half a column. e as it is stored, and sums of
+ * each row and column: as computed (for Z) and as stored (for r). */
 template <class T>
-__global__ void __launch_bounds__(ROW_THREADS)
-    cu_kernels(T *e, double *pairs, float *r_sums, centroids m, const float *tile, const float *shift, pair_tile t)
+__global__ void __launch_bounds__(PIECE_THREADS)
+    cu_kernels(T *e, pair_parts to, centroids m, const float *tile, const float *shift, pair_tile t)
 {
-    SHARED(double, room, ROOM);
-    SHARED(float, room_r, ROOM);
-    const int64_t r = blockIdx.x, i = t.row + r;
-    const float most = shift ? *shift : 0.0f, own = m.square[i];
-    const float *row = tile + r * t.stride, *squares = m.square + t.column;
-    T *to = e + r * t.stride;
-    float stored = 0;
-    double sum = 0;
-    for (int64_t j = (int64_t)threadIdx.x * V; j < t.columns; j += ROW_THREADS * V) {
-        float x[V], other[V], some = 0;
-        const bool whole = j + V <= t.columns;
-        if (whole) {
-            load(x, row + j);
-            load(other, squares + j);
+    SHARED(float, piece, PIECE_ROWS *PIECE_COLUMNS);
+    SHARED(float, sums, PIECE_THREADS);
+    SHARED(float, stored_sums, PIECE_THREADS);
+    const int across = (int)(blockIdx.x % to.across), down = (int)(blockIdx.x / to.across);
+    const int64_t row = (int64_t)down * PIECE_ROWS, column = (int64_t)across * PIECE_COLUMNS, j = column + lane_id() * V;
+    const float most = shift ? *shift : 0.0f;
+    const bool whole = j + V <= t.columns;
+    float other[V];
+    UNROLL for (int k = 0; k < V; k++) other[k] = j + k < t.columns ? m.square[t.column + j + k] : 0.0f;
+    UNROLL for (int i = 0; i < PIECE_EACH; i++)
+    {
+        const int own_row = warp_id() + i * PIECE_WARPS;
+        const int64_t r = row + own_row;
+        float x[V] = {}, sum = 0, stored = 0;
+        if (r < t.rows) {
+            const float *from = tile + r * t.stride, own = m.square[t.row + r];
+            T *at = e + r * t.stride + j;
+            if (whole) load(x, from + j);
+            UNROLL for (int k = 0; k < V; k++)
+            {
+                if (!whole && j + k < t.columns) x[k] = from[j + k];
+                x[k] = exp_of<T>(exponent(x[k], own, other[k], t.column + j + k != t.row + r && j + k < t.columns) - most);
+                sum += x[k];
+                stored += rounded<T>(x[k]);
+            }
+            if (whole)
+                store(at, x);
+            else
+                for (int k = 0; j + k < t.columns; k++) put(at[k], x[k]);
         }
-        UNROLL for (int k = 0; k < V; k++)
-        {
-            if (!whole) x[k] = j + k < t.columns ? row[j + k] : 0.0f, other[k] = j + k < t.columns ? squares[j + k] : 0.0f;
-            x[k] = exp_of<T>(exponent(x[k], own, other[k], t.column + j + k != i && j + k < t.columns) - most);
-            some += x[k];
-            stored += rounded<T>(x[k]);
-        }
-        sum += (double)some;
-        if (whole)
-            store(to + j, x);
-        else
-            for (int k = 0; j + k < t.columns; k++) put(to[j + k], x[k]);
+        store(piece + own_row * PIECE_COLUMNS + lane_id() * V, x);
+        sum = warp_sum(sum);
+        stored = warp_sum(stored);
+        if (lane_id() > 0 || r >= t.rows) continue;
+        to.rows[across * t.rows + r] = sum;
+        to.rows[(to.across + across) * t.rows + r] = stored;
     }
-    sum = block_sum(sum, room);
-    stored = block_sum(stored, room_r);
-    if (threadIdx.x > 0) return;
-    pairs[i] = (t.column > 0 ? pairs[i] : 0.0) + sum;
-    r_sums[i] = (t.column > 0 ? r_sums[i] : 0.0f) + stored;
+    __syncthreads();
+    const int c = (int)threadIdx.x % PIECE_COLUMNS, first = (int)threadIdx.x / PIECE_COLUMNS * (PIECE_ROWS / PIECE_HALVES);
+    float sum = 0, stored = 0;
+    for (int r = first; r < first + PIECE_ROWS / PIECE_HALVES; r++) {
+        const float x = piece[r * PIECE_COLUMNS + c];
+        sum += x;
+        stored += rounded<T>(x);
+    }
+    sums[threadIdx.x] = sum;
+    stored_sums[threadIdx.x] = stored;
+    __syncthreads();
+    if ((int)threadIdx.x >= PIECE_COLUMNS || column + c >= t.columns) return;
+    for (int h = 1; h < PIECE_HALVES; h++) sum += sums[h * PIECE_COLUMNS + c], stored += stored_sums[h * PIECE_COLUMNS + c];
+    to.columns[down * t.columns + column + c] = sum;
+    to.columns[(to.down + down) * t.columns + column + c] = stored;
+}
+
+/* A thread has a row of the tile, or behind these a column: its sums take in those of the pieces. */
+__global__ void cu_join(double *pairs, float *r_sums, pair_parts p, pair_tile t, int64_t count)
+{
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const bool rows = i < t.rows;
+    const int64_t at = rows ? i : i - t.rows, n = rows ? t.rows : t.columns, to = at + (rows ? t.row : t.column);
+    const int parts = rows ? p.across : p.down;
+    const float *from = rows ? p.rows : p.columns;
+    double sum = 0;
+    float stored = 0;
+    for (int k = 0; k < parts; k++) {
+        sum += (double)from[k * n + at];
+        stored += from[(parts + k) * n + at];
+    }
+    pairs[to] += sum;
+    r_sums[to] += stored;
 }
 
 /* loss += weight (most + log(Z mean)); share = exp(most)/Z in units of the kept e. One block. */
@@ -185,6 +227,7 @@ typedef struct {
     float *tile, *mosts, *r_sums, *a, *shift, *share; /* a NULL: value only; shift NULL: 0 */
     void *e;
     double *pairs;
+    pair_parts p;
 } cu_work;
 
 static void find_shift(const cu_work *w)
@@ -194,7 +237,7 @@ static void find_shift(const cu_work *w)
     do {
         pair_product(c, w->tile, &t, w->u, w->u, w->width);
         launch(c, "cu", t.rows, ROW_THREADS, 0, cu_row_most)(w->mosts, w->m, w->tile, t);
-    } while (pair_next(&t));
+    } while (pair_next_upper(&t));
     launch(c, "cu", 1, SUM_THREADS, 0, cu_most)(w->shift, w->mosts, w->n);
 }
 
@@ -202,14 +245,22 @@ static void collect(const cu_work *w)
 {
     su_cuda *c = w->c;
     pair_tile t = pair_first(w->n);
+    c->ops.zero(&c->device, w->pairs, (size_t)w->n * sizeof *w->pairs);
+    c->ops.zero(&c->device, w->r_sums, (size_t)w->n * sizeof *w->r_sums);
+    if (w->a) c->ops.zero(&c->device, w->a, (size_t)(w->n * w->width) * sizeof *w->a);
     do {
+        const pair_parts p = pair_parts_of(w->p, &t);
+        const bool diagonal = t.row == t.column;
+        const int64_t lines = t.rows + (diagonal ? 0 : t.columns);
         pair_product(c, w->tile, &t, w->u, w->u, w->width);
         by_type(c, [&](auto zero) {
             using T = decltype(zero);
-            launch(c, "cu", t.rows, ROW_THREADS, 0, cu_kernels<T>)((T *)w->e, w->pairs, w->r_sums, w->m, w->tile, w->shift, t);
+            launch(c, "cu", (int64_t)p.across * p.down, PIECE_THREADS, 0, cu_kernels<T>)((T *)w->e, p, w->m, w->tile, w->shift, t);
         });
+        launch(c, "cu", su_cuda_parts(lines, JOIN_THREADS), JOIN_THREADS, 0, cu_join)(w->pairs, w->r_sums, p, t, lines);
         if (w->a) pair_collect(c, w->a, w->e, &t, false, w->u, w->width, 1);
-    } while (pair_next(&t));
+        if (w->a && !diagonal) pair_collect(c, w->a, w->e, &t, true, w->u, w->width, 1);
+    } while (pair_next_upper(&t));
 }
 
 su_status su_cuda_cu(su_device *d, void *loss, void *const *dz, const void *const *z, int count,
@@ -226,8 +277,10 @@ su_status su_cuda_cu(su_device *d, void *loss, void *const *dz, const void *cons
     const int64_t area = pair_tile_rows(n) * pair_tile_stride(n), stride = pair_stride(width);
     const size_t u = su_cuda_room(n * stride, act), tile = su_cuda_room(area, sizeof(float)), e = su_cuda_room(area, act);
     const size_t a = dz ? su_cuda_room(n * width, sizeof(float)) : 0, numbers = su_cuda_room(n, sizeof(float));
-    char *m = (char *)su_cuda_scratch(c, u + tile + e + a + su_cuda_room(n, sizeof(double)) + 4 * numbers +
-                                             2 * su_cuda_room(1, sizeof(float)));
+    const size_t row_parts = su_cuda_room(pair_row_parts(n), sizeof(float));
+    const size_t column_parts = su_cuda_room(pair_column_parts(n), sizeof(float));
+    char *m = (char *)su_cuda_scratch(c, u + tile + e + a + row_parts + column_parts + su_cuda_room(n, sizeof(double)) +
+                                             4 * numbers + 2 * su_cuda_room(1, sizeof(float)));
     if (!m) return su_cuda_take(c, err, "L_CU", n);
     cu_work w = {};
     w.c = c, w.n = n, w.width = width;
@@ -236,6 +289,8 @@ su_status su_cuda_cu(su_device *d, void *loss, void *const *dz, const void *cons
     w.u = pair_rows{w.m.u, stride};
     w.tile = (float *)(void *)m, m += tile;
     w.e = m, m += e;
+    w.p.rows = (float *)(void *)m, m += row_parts;
+    w.p.columns = (float *)(void *)m, m += column_parts;
     w.a = dz ? (float *)(void *)m : NULL, m += a;
     w.pairs = (double *)(void *)m, m += su_cuda_room(n, sizeof(double));
     float **arrays[] = {&w.m.square, &w.m.length, &w.mosts, &w.r_sums};
@@ -249,7 +304,6 @@ su_status su_cuda_cu(su_device *d, void *loss, void *const *dz, const void *cons
         launch(c, "cu", blocks, ROW_WARPS * WARP, 0, cu_centroids<decltype(zero)>)(w.m, s, normalised, n, width);
     });
     if (w.shift) find_shift(&w);
-    if (w.a) d->ops->zero(d, w.a, (size_t)(n * width) * sizeof(float));
     collect(&w);
     const double mean = normalised ? 2 / ((double)n * (double)(n - 1)) : 2 / (double)n;
     launch(c, "cu", 1, SUM_THREADS, 0, cu_loss)((float *)loss, w.share, w.pairs, w.shift, weight, mean, n);

@@ -15,10 +15,7 @@
 
 enum {
     ROW_THREADS = 256,
-    PIECE_ROWS = 64, /* of the piece of a tile whose statistics a block forms: a lane has V of a row's columns */
-    V = 4,
-    PIECE_COLUMNS = WARP * V,
-    PIECE_WARPS = 8,
+    V = PACKED_COLUMNS,
     JOIN_THREADS = 64,
     THREADS = 256,
 };
@@ -67,33 +64,25 @@ DEVICE void load_scores(float (&x)[V], const float *row, int64_t j, int64_t colu
     }
 }
 
-/* Statistics of the rows and of the columns of pieces, first the largest, then the sums:
- *     rows [2][across][t.rows]      columns [2][down][t.columns]      across, down: pieces of a row, of a column */
-struct parts {
-    float *rows, *columns;
-    int across, down;
-};
-
-/* A block has a piece, which it reads once: a warp has every eighth row, then a thread half a column. */
+/* A block has a piece: a warp every eighth row, then a thread half a column. Of each the largest and the sum. */
 template <class T>
-__global__ void __launch_bounds__(WARP *PIECE_WARPS)
-    infonce_statistics(parts to, float *own, const float *tile, const float *scale_at, pair_tile t)
+__global__ void __launch_bounds__(PIECE_THREADS)
+    infonce_statistics(pair_parts to, float *own, const float *tile, const float *scale_at, pair_tile t)
 {
-    enum { HALVES = WARP * PIECE_WARPS / PIECE_COLUMNS, EACH = PIECE_ROWS / PIECE_WARPS };
     SHARED(float, piece, PIECE_ROWS *PIECE_COLUMNS);
-    SHARED(float, mosts, WARP *PIECE_WARPS);
-    SHARED(float, sums, WARP *PIECE_WARPS);
+    SHARED(float, mosts, PIECE_THREADS);
+    SHARED(float, sums, PIECE_THREADS);
     const int across = (int)(blockIdx.x % to.across), down = (int)(blockIdx.x / to.across);
     const int64_t row = (int64_t)down * PIECE_ROWS, column = (int64_t)across * PIECE_COLUMNS, j = column + lane_id() * V;
     const float scale = *scale_at;
-    float x[EACH][V];
-    UNROLL for (int i = 0; i < EACH; i++)
+    float x[PIECE_EACH][V];
+    UNROLL for (int i = 0; i < PIECE_EACH; i++)
     {
         const int64_t r = row + warp_id() + i * PIECE_WARPS;
         load_scores(x[i], tile + r * t.stride, j, r < t.rows ? t.columns : 0, scale);
         store(piece + (warp_id() + i * PIECE_WARPS) * PIECE_COLUMNS + lane_id() * V, x[i]);
     }
-    UNROLL for (int i = 0; i < EACH; i++)
+    UNROLL for (int i = 0; i < PIECE_EACH; i++)
     {
         const int64_t r = row + warp_id() + i * PIECE_WARPS;
         float most = x[i][0], sum = 0;
@@ -108,21 +97,21 @@ __global__ void __launch_bounds__(WARP *PIECE_WARPS)
         to.rows[(to.across + across) * t.rows + r] = sum;
     }
     __syncthreads();
-    const int c = (int)threadIdx.x % PIECE_COLUMNS, first = (int)threadIdx.x / PIECE_COLUMNS * (PIECE_ROWS / HALVES);
+    const int c = (int)threadIdx.x % PIECE_COLUMNS, first = (int)threadIdx.x / PIECE_COLUMNS * (PIECE_ROWS / PIECE_HALVES);
     float most = NEVER, sum = 0;
-    for (int r = first; r < first + PIECE_ROWS / HALVES; r++) most = fmaxf(most, piece[r * PIECE_COLUMNS + c]);
-    for (int r = first; r < first + PIECE_ROWS / HALVES; r++) sum += exp_of<T>(piece[r * PIECE_COLUMNS + c] - most);
+    for (int r = first; r < first + PIECE_ROWS / PIECE_HALVES; r++) most = fmaxf(most, piece[r * PIECE_COLUMNS + c]);
+    for (int r = first; r < first + PIECE_ROWS / PIECE_HALVES; r++) sum += exp_of<T>(piece[r * PIECE_COLUMNS + c] - most);
     mosts[threadIdx.x] = most;
     sums[threadIdx.x] = sum;
     __syncthreads();
     if ((int)threadIdx.x >= PIECE_COLUMNS || column + c >= t.columns) return;
-    for (int h = 1; h < HALVES; h++) join(most, sum, mosts[h * PIECE_COLUMNS + c], sums[h * PIECE_COLUMNS + c]);
+    for (int h = 1; h < PIECE_HALVES; h++) join(most, sum, mosts[h * PIECE_COLUMNS + c], sums[h * PIECE_COLUMNS + c]);
     to.columns[down * t.columns + column + c] = most;
     to.columns[(to.down + down) * t.columns + column + c] = sum;
 }
 
 /* A thread has a row of the tile, or behind these a column: its statistics take in those of the pieces. */
-__global__ void infonce_join(statistics s, parts p, pair_tile t)
+__global__ void infonce_join(statistics s, pair_parts p, pair_tile t)
 {
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= t.rows + t.columns) return;
@@ -197,7 +186,7 @@ typedef struct {
     int64_t n, width;
     statistics s;
     float *tile;
-    parts p;
+    pair_parts p;
     void *g;
     double *list;
 } infonce_work;
@@ -207,12 +196,10 @@ static void statistics_pass(const infonce_work *w)
     su_cuda *c = w->c;
     pair_tile t = pair_first(w->n);
     do {
-        parts p = w->p;
-        p.across = (int)su_cuda_parts(t.columns, PIECE_COLUMNS);
-        p.down = (int)su_cuda_parts(t.rows, PIECE_ROWS);
+        const pair_parts p = pair_parts_of(w->p, &t);
         pair_product(c, w->tile, &t, w->x, w->y, w->width);
         by_type(c, [&](auto zero) {
-            launch(c, "infonce", (int64_t)p.across * p.down, WARP * PIECE_WARPS, 0, infonce_statistics<decltype(zero)>)(
+            launch(c, "infonce", (int64_t)p.across * p.down, PIECE_THREADS, 0, infonce_statistics<decltype(zero)>)(
                 p, w->s.own, w->tile, w->s.scale, t);
         });
         launch(c, "infonce", su_cuda_parts(t.rows + t.columns, JOIN_THREADS), JOIN_THREADS, 0, infonce_join)(w->s, p, t);
@@ -253,11 +240,11 @@ su_status su_cuda_infonce(su_device *d, void *loss, void *dx, void *dy, void *d_
                        (long long)n, (int)width);
     if (n == 1) return SU_OK; /* one candidate: its probability is 1 */
     const bool copies = d->act == SU_DTYPE_BF16;
-    const int64_t side = pair_tile_rows(n), stride = pair_tile_stride(n), area = side * stride;
+    const int64_t area = pair_tile_rows(n) * pair_tile_stride(n);
     const size_t rows = copies ? su_cuda_room(n * pair_stride(width), su_dtype_size(d->act)) : 0;
     const size_t tile = su_cuda_room(area, sizeof(float)), g = su_cuda_room(area, su_dtype_size(d->act));
-    const size_t row_parts = su_cuda_room(2 * su_cuda_parts(stride, PIECE_COLUMNS) * side, sizeof(float));
-    const size_t column_parts = su_cuda_room(2 * su_cuda_parts(side, PIECE_ROWS) * stride, sizeof(float));
+    const size_t row_parts = su_cuda_room(pair_row_parts(n), sizeof(float));
+    const size_t column_parts = su_cuda_room(pair_column_parts(n), sizeof(float));
     const size_t list = su_cuda_room(n, sizeof(double)), numbers = su_cuda_room(n, sizeof(float));
     char *m = (char *)su_cuda_scratch(c, 2 * rows + tile + g + row_parts + column_parts + list + 5 * numbers +
                                              su_cuda_room(1, sizeof(float)));

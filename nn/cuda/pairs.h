@@ -3,11 +3,11 @@
  *
  *            columns
  *         +---------+---------+--
- *   rows  | tile    |         |      TILE_ROWS x TILE_COLUMNS, float
+ *   rows  | tile    |         |      TILE x TILE, float
  *         +---------+---------+--
  *
- * A tile's side is the length of the sums that are formed from it, and its other side the rows that they go to: both
- * are as long as it takes to give every multiprocessor work when these have 512 columns. 256 MB are beyond the L2
+ * A tile's side is the length of the sums that are formed from it, and the rows that they go to: as long as it takes
+ * to give every multiprocessor work when these have 512 columns. 256 MB are beyond the L2
  * cache, but a tile that it holds gives 32 of 132 multiprocessors work in those products, which are half of all.
  *
  * Where the device computes in bf16, embeddings enter the products rounded to bf16 and sums are formed in
@@ -20,10 +20,22 @@
 #include "nn/cuda/product.h"
 
 #ifdef __CUDACC__
-enum { TILE_ROWS = 8192, TILE_COLUMNS = 8192 };
+enum { TILE = 8192 };
 #else
-enum { TILE_ROWS = 64, TILE_COLUMNS = 128 }; /* emulated: so that tests walk over many */
+enum { TILE = 64 }; /* emulated: so that tests walk over many */
 #endif
+
+/* Kernels that form numbers of a tile's rows and columns at once give each block a piece of it, which it reads once:
+ * every lane has PACKED_COLUMNS neighbours of a row. */
+enum {
+    PIECE_ROWS = 64,
+    PACKED_COLUMNS = 4,
+    PIECE_COLUMNS = WARP * PACKED_COLUMNS,
+    PIECE_WARPS = 8,
+    PIECE_THREADS = WARP * PIECE_WARPS,
+    PIECE_EACH = PIECE_ROWS / PIECE_WARPS, /* rows of a warp */
+    PIECE_HALVES = PIECE_THREADS / PIECE_COLUMNS, /* threads that share a column */
+};
 
 /* e^x for x <= 0: where products are of bf16, which put 1e-3 on x, by two instructions, at most 2 + 1.16 |x| units of the
  * last place off [CUDA Math API]. */
@@ -54,31 +66,62 @@ static inline int64_t pair_stride(int64_t width)
 
 static inline int64_t pair_tile_rows(int64_t n)
 {
-    return su_cuda_least(n, TILE_ROWS);
+    return su_cuda_least(n, TILE);
 }
 
 static inline int64_t pair_tile_stride(int64_t n)
 {
-    return su_cuda_least(pair_stride(n), TILE_COLUMNS);
+    return su_cuda_least(pair_stride(n), TILE);
 }
 
 /* The first tile; then each next one, row of tiles after row of tiles. False behind the last. */
 static inline pair_tile pair_first(int64_t n)
 {
-    pair_tile t = {n, 0, 0, pair_tile_rows(n), su_cuda_least(n, TILE_COLUMNS), pair_tile_stride(n)};
+    pair_tile t = {n, 0, 0, pair_tile_rows(n), su_cuda_least(n, TILE), pair_tile_stride(n)};
     return t;
 }
 static inline bool pair_next(pair_tile *t)
 {
-    t->column += TILE_COLUMNS;
+    t->column += TILE;
     if (t->column >= t->n) {
         t->column = 0;
-        t->row += TILE_ROWS;
+        t->row += TILE;
     }
     if (t->row >= t->n) return false;
-    t->rows = su_cuda_least(t->n - t->row, TILE_ROWS);
-    t->columns = su_cuda_least(t->n - t->column, TILE_COLUMNS);
+    t->rows = su_cuda_least(t->n - t->row, TILE);
+    t->columns = su_cuda_least(t->n - t->column, TILE);
     return true;
+}
+
+/* The same where the matrix is symmetric: tiles below the diagonal are left out. */
+static inline bool pair_next_upper(pair_tile *t)
+{
+    while (pair_next(t))
+        if (t->column >= t->row) return true;
+    return false;
+}
+
+/* Two numbers of every row and of every column of each piece:
+ *     rows [2][across][t.rows]      columns [2][down][t.columns]      across, down: pieces of a row, of a column */
+typedef struct {
+    float *rows, *columns;
+    int across, down;
+} pair_parts;
+
+/* Elements that parts need for tiles of n samples. */
+static inline int64_t pair_row_parts(int64_t n)
+{
+    return 2 * su_cuda_parts(pair_tile_stride(n), PIECE_COLUMNS) * pair_tile_rows(n);
+}
+static inline int64_t pair_column_parts(int64_t n)
+{
+    return 2 * su_cuda_parts(pair_tile_rows(n), PIECE_ROWS) * pair_tile_stride(n);
+}
+static inline pair_parts pair_parts_of(pair_parts p, const pair_tile *t)
+{
+    p.across = (int)su_cuda_parts(t->columns, PIECE_COLUMNS);
+    p.down = (int)su_cuda_parts(t->rows, PIECE_ROWS);
+    return p;
 }
 
 /* tile = X_rows Y_columns^T, of width w */
