@@ -9,7 +9,12 @@
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
 
-enum { WARPS = 4, MOST_DIM = 256, EACH = MOST_DIM / WARP };
+enum {
+    WARPS = 4,
+    MOST_DIM = 256,
+    EACH = MOST_DIM / WARP,
+    ROW_WARPS = 12, /* of attend_lanes: a multiple of 2, 3, 4 and 6 beams */
+};
 
 struct attend_shape {
     int heads, dim;
@@ -18,34 +23,54 @@ struct attend_shape {
     float scale;
 };
 
-/* (most, total) of part of the keys: what it shrinks by when the largest score is `both`. */
-DEVICE float shrinks(float most, float both)
+/* exp(s - most); of no score, 0. */
+DEVICE float shrinks(float s, float most)
 {
-    return most == -INFINITY ? 0.0f : expf(most - both);
+    return s == -INFINITY ? 0.0f : expf(s - most);
 }
 
+/* A pack as it lies in memory. */
+DEVICE void unpack(float (&x)[8], const uint4 &v, bf16)
+{
+    const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        x[2 * i] = bits_float(words[i] << 16);
+        x[2 * i + 1] = bits_float(words[i] & 0xffff0000u);
+    }
+}
+DEVICE void unpack(float (&x)[4], const uint4 &v, float)
+{
+    x[0] = bits_float(v.x), x[1] = bits_float(v.y), x[2] = bits_float(v.z), x[3] = bits_float(v.w);
+}
+
+/* Keys and values of a step are asked for together, before the first is used. */
 template <class T, int LANES>
-__global__ void __launch_bounds__(WARPS *WARP) attend_lanes(attend_shape a, int rows, T *o, const T *q, const T *k, const T *v)
+__global__ void __launch_bounds__(ROW_WARPS *WARP, 2)
+    attend_lanes(attend_shape a, int rows, T *o, const T *q, const T *k, const T *v)
 {
     constexpr int V = PACK<T>, GROUPS = WARP / LANES, KEYS = 4;
-    const int64_t r = (int64_t)(blockIdx.x / a.heads) * WARPS + warp_id();
+    const int64_t r = (int64_t)(blockIdx.x / a.heads) * ROW_WARPS + warp_id();
     const int h = (int)(blockIdx.x % a.heads), group = lane_id() / LANES, part = lane_id() % LANES * V;
     if (r >= rows) return; /* the whole warp */
     const int keys = a.lengths[r];
     float query[V], sum[V] = {}, most = -INFINITY, total = 0;
     load(query, q + r * a.q_stride + h * a.dim + part);
     for (int j0 = group; j0 - group < keys; j0 += KEYS * GROUPS) {
-        int64_t at[KEYS];
-        float s[KEYS], now = most;
+        uint4 key[KEYS], value[KEYS];
+        float s[KEYS], x[V], now = most;
         UNROLL for (int e = 0; e < KEYS; e++)
         {
-            const int j = j0 + e * GROUPS;
-            float x[V];
-            s[e] = 0;
-            if (j >= keys) continue;
+            const int j = j0 + e * GROUPS < keys ? j0 + e * GROUPS : keys - 1; /* read again, not counted */
             const int64_t row = a.index ? (int64_t)a.index[r * a.index_stride + j] : (int64_t)a.first[r] + j;
-            at[e] = row * a.kv_stride + h * a.kv_head + part;
-            load(x, k + at[e]);
+            const int64_t at = row * a.kv_stride + h * a.kv_head + part;
+            key[e] = *reinterpret_cast<const uint4 *>(k + at);
+            value[e] = *reinterpret_cast<const uint4 *>(v + at);
+        }
+        UNROLL for (int e = 0; e < KEYS; e++)
+        {
+            s[e] = 0;
+            unpack(x, key[e], T());
             UNROLL for (int d = 0; d < V; d++) s[e] += query[d] * x[d];
         }
         UNROLL for (int e = 0; e < KEYS; e++)
@@ -60,10 +85,8 @@ __global__ void __launch_bounds__(WARPS *WARP) attend_lanes(attend_shape a, int 
         UNROLL for (int d = 0; d < V; d++) sum[d] *= shrink;
         UNROLL for (int e = 0; e < KEYS; e++)
         {
-            if (j0 + e * GROUPS >= keys) continue;
-            float x[V];
-            const float p = expf(s[e] - now);
-            load(x, v + at[e]);
+            const float p = shrinks(s[e], now);
+            unpack(x, value[e], T());
             total += p;
             UNROLL for (int d = 0; d < V; d++) sum[d] += p * x[d];
         }
@@ -153,7 +176,7 @@ void su_cuda_attend(su_device *d, const su_attend *a, void *o, const void *q, co
                                                                                       (const T *)v);
         };
         auto lanes = [&](auto kernel) {
-            launch(c, "attend", su_cuda_parts(a->rows, WARPS) * a->heads, WARPS * WARP, 0, kernel)(
+            launch(c, "attend", su_cuda_parts(a->rows, ROW_WARPS) * a->heads, ROW_WARPS * WARP, 0, kernel)(
                 s, (int)a->rows, (T *)o, (const T *)q, (const T *)k, (const T *)v);
         };
         const bool packs = su_cuda_packs(a->dim, sizeof(T), k, NULL, NULL) &&

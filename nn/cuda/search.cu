@@ -32,7 +32,7 @@
 enum {
     QUERIES = 512,       /* answered together; HALF_QUERIES among rows of bf16: their scores are half as large */
     HALF_QUERIES = 1024,
-    COLUMNS = 16384,     /* rows of x scored together */
+    COLUMNS = 16896,     /* rows of x scored together: 66 tiles of 256, which 132 multiprocessors share evenly */
     THREADS = 256,
     EACH = 4,            /* scores of a thread before the block looks how many were gathered */
     STEP = THREADS * EACH,
@@ -44,6 +44,7 @@ enum {
     FILTERS = 128,       /* threads: every block of 1,024 queries runs at once */
     JOINING = 2048,      /* keys in shared memory: a list, and what may join it */
     SOME = FILTERS,      /* so few are sorted by counting */
+    OWN_PACKS = (COLUMNS + PACKED * FILTERS - 1) / (PACKED * FILTERS), /* of a thread: a bit of a word each */
 };
 
 static constexpr float PART = 0x1.03p-9f; /* of a number of bf16: how far from it what was rounded may lie */
@@ -190,18 +191,35 @@ DEVICE void load_scores(float (&v)[PACKED], const bf16 *row, int j, int count)
         UNROLL for (int e = 0; e < PACKED; e++) v[e] = j + e < count ? get(row[j + e]) : -INFINITY;
 }
 
-/* Whether a thread has a score that may join the list. */
-DEVICE bool any_joins(const bf16 *row, int count, float least)
+/* The larger of two pairs of bf16; a NaN is passed over. */
+DEVICE uint32_t larger_pair(uint32_t a, uint32_t b)
 {
-    bool any = false;
-    for (int j = (int)threadIdx.x * PACKED; j < count; j += FILTERS * PACKED) {
-        float v[PACKED], most;
-        load_scores(v, row, j, count);
-        most = v[0];
-        UNROLL for (int e = 1; e < PACKED; e++) most = fmaxf(most, v[e]);
-        any |= most >= least;
+#ifdef __CUDACC__
+    uint32_t most;
+    asm("max.bf16x2 %0, %1, %2;" : "=r"(most) : "r"(a), "r"(b));
+    return most;
+#else
+    return pack_bf16(fmaxf(bits_float(a << 16), bits_float(b << 16)),
+                     fmaxf(bits_float(a & 0xffff0000u), bits_float(b & 0xffff0000u)));
+#endif
+}
+
+/* Which packs of a thread hold a score that may join the list: a bit each, the thread's first the lowest. */
+DEVICE uint32_t joining_packs(const bf16 *row, int count, float least)
+{
+    uint32_t packs = 0;
+    UNROLL for (int i = 0; i < OWN_PACKS; i++)
+    {
+        const int j = (i * FILTERS + (int)threadIdx.x) * PACKED;
+        if (j + PACKED <= count) {
+            const uint4 v = *reinterpret_cast<const uint4 *>(row + j);
+            const uint32_t most = larger_pair(larger_pair(v.x, v.y), larger_pair(v.z, v.w));
+            packs |= (uint32_t)(fmaxf(bits_float(most << 16), bits_float(most & 0xffff0000u)) >= least) << i;
+        } else if (j < count) {
+            packs |= 1u << i;
+        }
     }
-    return any;
+    return packs;
 }
 
 /* The keys [used] of the list and of what joined it, sorted; zeros behind them. */
@@ -224,8 +242,31 @@ DEVICE void sort_joined(uint64_t *keys, int used)
     sort_keys(keys, size);
 }
 
-/* As search_select, of bf16: most blocks find nothing that joins and have only read their scores. */
-__global__ void __launch_bounds__(FILTERS)
+/* Every thread's number of keys becomes its place among all; the sum is returned. totals [FILTERS / WARP]. */
+DEVICE int place(int &own, int *totals)
+{
+    int at = own, all = 0; /* at: of this lane and those before it */
+    UNROLL for (int step = 1; step < WARP; step *= 2)
+    {
+        const int before = __shfl_up_sync(ALL_LANES, at, step);
+        if (lane_id() >= step) at += before;
+    }
+    __syncthreads(); /* totals have been read, and keys written */
+    if (lane_id() == WARP - 1) totals[warp_id()] = at;
+    __syncthreads();
+    at -= own;
+    for (int w = 0; w < FILTERS / WARP; w++) {
+        if (w < warp_id()) at += totals[w];
+        all += totals[w];
+    }
+    own = at;
+    return all;
+}
+
+/* As search_select, of bf16: most blocks find nothing that joins and have only read their scores. The others look at
+ * the packs again in which they found it, `together` packs of a thread at a time: all, unless more may join than there
+ * is room for. */
+__global__ void __launch_bounds__(FILTERS, 8)
     search_filter(uint64_t *lists, int kept, const bf16 *scores, int64_t first, int count)
 {
     SHARED(uint64_t, keys, JOINING);
@@ -234,42 +275,36 @@ __global__ void __launch_bounds__(FILTERS)
     uint64_t *list = lists + (int64_t)blockIdx.x * kept;
     const bf16 *row = scores + (int64_t)blockIdx.x * COLUMNS;
     uint64_t worst = list[kept - 1];
-    if (block_sum((int)any_joins(row, count, worst ? score_of(worst) : -INFINITY), room) == 0) return;
+    const uint32_t packs = joining_packs(row, count, worst ? score_of(worst) : -INFINITY);
+    const int found = block_sum(__popc(packs), room);
+    if (found == 0) return;
     for (int i = (int)threadIdx.x; i < kept; i += FILTERS) keys[i] = list[i];
-    int used = kept; /* the same in every thread */
-    for (int j0 = 0; j0 < count; j0 += FILTERS * PACKED) {
-        const int j = j0 + (int)threadIdx.x * PACKED;
-        uint64_t joining[PACKED];
-        float v[PACKED];
+    const int together = kept + found * PACKED <= JOINING ? OWN_PACKS : 1;
+    for (int i0 = 0; i0 < OWN_PACKS; i0 += together) {
         int own = 0;
-        load_scores(v, row, j, count);
-        UNROLL for (int e = 0; e < PACKED; e++)
-        {
-            joining[e] = j + e < count ? key_of(v[e], first + j + e) : 0;
-            if (joining[e] <= worst) joining[e] = 0;
-            own += joining[e] != 0;
+        for (int i = i0; i < i0 + together; i++) {
+            if (!(packs >> i & 1)) continue;
+            const int j = (i * FILTERS + (int)threadIdx.x) * PACKED;
+            float v[PACKED];
+            load_scores(v, row, j, count);
+            UNROLL for (int e = 0; e < PACKED; e++) own += j + e < count && key_of(v[e], first + j + e) > worst;
         }
-        int at = own; /* of this lane and those before it */
-        UNROLL for (int step = 1; step < WARP; step *= 2)
-        {
-            const int before = __shfl_up_sync(ALL_LANES, at, step);
-            if (lane_id() >= step) at += before;
+        const int joining = place(own, totals);
+        if (joining == 0) continue;
+        for (int i = i0; i < i0 + together; i++) {
+            if (!(packs >> i & 1)) continue;
+            const int j = (i * FILTERS + (int)threadIdx.x) * PACKED;
+            float v[PACKED];
+            load_scores(v, row, j, count);
+            UNROLL for (int e = 0; e < PACKED; e++)
+            {
+                const uint64_t key = key_of(v[e], first + j + e);
+                if (j + e < count && key > worst) keys[kept + own++] = key;
+            }
         }
-        __syncthreads(); /* totals have been read, and keys written */
-        if (lane_id() == WARP - 1) totals[warp_id()] = at;
         __syncthreads();
-        at += used - own;
-        for (int w = 0; w < FILTERS / WARP; w++) {
-            if (w < warp_id()) at += totals[w];
-            used += totals[w];
-        }
-        UNROLL for (int e = 0; e < PACKED; e++)
-            if (joining[e]) keys[at++] = joining[e];
-        if (used == kept || (used + FILTERS * PACKED <= JOINING && j0 + FILTERS * PACKED < count)) continue;
-        __syncthreads();
-        sort_joined(keys, used);
+        sort_joined(keys, kept + joining);
         worst = keys[kept - 1];
-        used = kept;
     }
     __syncthreads();
     for (int i = (int)threadIdx.x; i < kept; i += FILTERS) list[i] = keys[i];
@@ -579,7 +614,8 @@ __global__ void __launch_bounds__(THREADS)
     float v[V], sum = 0;
     auto below = [&](uint64_t limit) {
         uint64_t most = 0;
-        for (int i = (int)threadIdx.x * V; i < classes; i += THREADS * V) {
+        UNROLL_BY(8) for (int i = (int)threadIdx.x * V; i < classes; i += THREADS * V)
+        {
             load(v, row + i);
             UNROLL for (int e = 0; e < V; e++)
             {
@@ -604,7 +640,8 @@ __global__ void __launch_bounds__(THREADS)
             if (best[w] > most) most = best[w];
         if (n == 0) { /* the row's largest is known now */
             const float largest = score_of(most);
-            for (int i = (int)threadIdx.x * V; i < classes; i += THREADS * V) {
+            UNROLL_BY(8) for (int i = (int)threadIdx.x * V; i < classes; i += THREADS * V)
+            {
                 load(v, row + i);
                 UNROLL for (int e = 0; e < V; e++) sum += expf(v[e] - largest);
             }
