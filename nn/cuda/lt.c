@@ -283,6 +283,11 @@ bool su_cuda_lt_multiply(su_cuda *c, const su_cuda_product *p)
     su_cuda_here(c);
     const plan *n = plan_of(c, s, p);
     if (!n) return true;
+    if (!n->usable && p->spare) { /* nothing for fewer multiprocessors: on all of them */
+        su_cuda_product all = *p;
+        all.spare = 0;
+        return su_cuda_lt_multiply(c, &all);
+    }
     if (!n->usable) return false;
     check(c, multiply(c, s, n, p, &n->algorithm), "matrix product");
     return true;
