@@ -34,7 +34,7 @@ typedef struct {
     int64_t m, n, k, lda, ldb, ldc;
     int32_t in, out;
     int32_t ta, tb, add, bias, processors, unused; /* processors 0: all */
-    int32_t align[4]; /* of a, b, c, and bias */
+    int32_t align[4];                              /* of a, b, c, and bias */
 } plan_key;
 _Static_assert(sizeof(plan_key) == 6 * 8 + 12 * 4, "a key has no padding");
 
@@ -168,7 +168,8 @@ static cublasStatus_t describe(plan *n, const su_cuda_product *p)
         if (!st) st = set_bias(n, p);
     }
     if (!st && n->key.processors > 0)
-        st = set(n->product, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, &n->key.processors, sizeof n->key.processors);
+        st = set(n->product, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, &n->key.processors,
+                 sizeof n->key.processors);
     if (!st) st = cublasLtMatrixLayoutCreate(&n->first, in, p->tb ? k : width, p->tb ? width : k, p->ldb);
     if (!st) st = cublasLtMatrixLayoutCreate(&n->second, in, p->ta ? m : k, p->ta ? k : m, p->lda);
     if (!st) st = cublasLtMatrixLayoutCreate(&n->result, out, width, m, p->ldc);
