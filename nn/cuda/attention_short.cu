@@ -139,7 +139,9 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
     attention_short_forward(attention_shape a, bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int stages)
 {
     constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE,
-                  STEP = DIM <= 64 ? 4 - TILES : TILES == 1 && !DROP ? 2 : 1 /* pieces of keys at once */;
+                  STEP = DIM <= 64             ? 4 - TILES
+                         : TILES == 1 && !DROP ? 2
+                                               : 1 /* pieces of keys at once */;
     constexpr bool HELD = TILES == 1; /* whether the queries stay in registers */
     const int keys = pieces(a.tk), queries = pieces(a.tq), stage_size = (2 * keys + queries) * STRIDE;
     DYNAMIC_SHARED(bf16, tiles);                                                /* of a stage: keys, values, queries */
@@ -318,6 +320,7 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
 {
     constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE, EACH = 2 * TILES /* rows of o of four lanes at once */;
     constexpr bool BLOCKS = PARTS && TILES == 1;
+    constexpr int TAKEN = PARTS ? (int)PIECE : OWN; /* queries whose dq a warp forms at once */
     const int block = BLOCKS ? keys_at_once : pieces(a.tk);
     const int span = PARTS ? queries_at_once : pieces(a.tq), across = span + PAD;
     DYNAMIC_SHARED(bf16, ks);
@@ -519,25 +522,26 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
                     prefetch_rows<DIM>(k + kv_at(next), a.kv_stride, a.tk);
                     prefetch_rows<DIM>(o + o_at(next), a.o_stride, a.tq);
                 }
-                for (int i0 = own; i0 < queries; i0 += (int)blockDim.x / WARP * OWN) {
-                    const int last = i0 + OWN < count ? i0 + OWN - 1 : count - 1,
+                for (int i0 = warp_id() * TAKEN; i0 < queries; i0 += (int)blockDim.x / WARP * TAKEN) {
+                    const int last = i0 + TAKEN < count ? i0 + TAKEN - 1 : count - 1,
                               seen = visible_of(a, whole, start + last) - base;
                     const int limit = seen < length ? seen : length;
-                    float out[TILES][DIM / 8][4] = {};
+                    float out[TAKEN / PIECE][DIM / 8][4] = {};
                     for (int j0 = 0; j0 < limit; j0 += PIECE) {
-                        words4 x[TILES];
-                        UNROLL for (int m = 0; m < TILES; m++) x[m] = piece_a_turned(dss, across, j0, i0 + m * PIECE);
+                        words4 x[TAKEN / PIECE];
+                        UNROLL for (int m = 0; m < TAKEN / PIECE; m++) x[m] =
+                            piece_a_turned(dss, across, j0, i0 + m * PIECE);
                         UNROLL for (int d = 0; d < DIM; d += 16)
                         {
                             const words4 y = piece_b_turned(ks, STRIDE, j0, d);
-                            UNROLL for (int m = 0; m < TILES; m++)
+                            UNROLL for (int m = 0; m < TAKEN / PIECE; m++)
                             {
                                 multiply_add(out[m][d / 8], x[m], y.w[0], y.w[1]);
                                 multiply_add(out[m][d / 8 + 1], x[m], y.w[2], y.w[3]);
                             }
                         }
                     }
-                    UNROLL for (int m = 0; m < TILES; m++)
+                    UNROLL for (int m = 0; m < TAKEN / PIECE; m++)
                     {
                         store_piece<DIM, BLOCKS>(dq + q_at(head), a.q_stride, start + i0 + m * PIECE, a.tq, a.dim, out[m],
                                                  a.scale, a.scale, base > 0);
