@@ -150,6 +150,11 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
     const int g = lane_id() / 4, t = lane_id() % 4, own = warp_id() * OWN, heads = a.batch * a.heads;
     const float scale = a.scale * LOG2_E;
     auto length_of = [&](int head) { return a.lengths ? a.lengths[head / a.heads] : a.tk; };
+    /* A piece behind the last one computes the last one's rows, and stores none of them. */
+    auto row_of = [&](int m) {
+        const int row = own + m * PIECE;
+        return row < queries ? row : queries - PIECE;
+    };
     auto fetch_head = [&](int head, bf16 *ks) {
         const int64_t b = head / a.heads, h = head % a.heads * a.dim, at = b * a.tk * a.kv_stride + h;
         fetch<DIM>(ks, k + at, a.kv_stride, length_of(head), a.tk, a.dim);
@@ -181,7 +186,7 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
         if constexpr (HELD) {
             UNROLL for (int m = 0; m < TILES; m++)
             {
-                UNROLL for (int d = 0; d < DIM; d += 16) held[m][d / 16] = piece_a(qs, STRIDE, own + m * PIECE, d);
+                UNROLL for (int d = 0; d < DIM; d += 16) held[m][d / 16] = piece_a(qs, STRIDE, row_of(m), d);
             }
         }
         float out[TILES][DIM / 8][4] = {}, most[TILES][2], total[TILES][2] = {};
@@ -199,7 +204,7 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
                     if constexpr (HELD)
                         x[m] = held[m][d / 16];
                     else
-                        x[m] = piece_a(qs, STRIDE, own + m * PIECE, d);
+                        x[m] = piece_a(qs, STRIDE, row_of(m), d);
                 }
                 UNROLL for (int n = 0; n < N; n++)
                 {
@@ -241,7 +246,7 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
                         UNROLL for (int n = 0; n < N; n++)
                         {
                             const int j = j0 + n * PIECE;
-                            const uint32_t bits = kept[j / 32 * queries + i] >> (j % 32 + 2 * t);
+                            const uint32_t bits = kept[j / 32 * queries + row_of(m) + r * 8 + g] >> (j % 32 + 2 * t);
                             UNROLL for (int e = 0; e < 4; e++)
                             {
                                 s[m][2 * n + e / 2][2 * r + e % 2] *= bits >> (e / 2 * 8 + e % 2) & 1 ? a.drop.scale : 0.0f;

@@ -303,7 +303,13 @@ static void float32_follows_float64(void **state)
         for (int64_t i = 0; i < s.params.count; i++) {
             const char *name = s.params.items[i].name;
             if (strstr(name, "key.bias")) continue; /* zero but for rounding */
-            check_close(name, gradient(&t, i), gradient(&s, i), s.params.items[i].count, tolerance);
+            double *got = gradient(&t, i), *want = gradient(&s, i), most = 0;
+            const int64_t n = s.params.items[i].count;
+            for (int64_t j = 0; j < n; j++) most = fmax(most, fabs(want[j]));
+            if (most == 0) /* of a single key: p is 1 whatever the query; some devices leave its rounding */
+                for (int64_t j = 0; j < n; j++) assert_true(fabs(got[j]) <= tolerance);
+            else
+                check_close(name, got, want, n, tolerance);
         }
         end(&s);
         end(&t);

@@ -206,6 +206,14 @@ void run_block(int threads)
     }
 }
 
+/* Whether a pack lies in what the block asked for, not in the room behind: a GPU faults there. */
+bool in_shared(const void *pack)
+{
+    const size_t at = (size_t)((uintptr_t)pack - (uintptr_t)m.arena);
+    const size_t arrays = (m.dynamic + FENCE + 127) / 128 * 128, end = m.fences[m.fence_count - 1];
+    return at % 16 == 0 && at < ARENA && (at + 16 <= m.dynamic || (at >= arrays && at + 16 <= end));
+}
+
 void check_fences()
 {
     for (int k = 0; k < m.fence_count; k++)
@@ -252,8 +260,7 @@ const emulate_words *emulate_exchange(const emulate_words &own, uint32_t mask, i
 void emulate_copy(void *to, const void *from, bool real)
 {
     fiber *f = &m.fibers[m.now];
-    const unsigned char *at = (const unsigned char *)to;
-    if (at < m.arena || at + 16 > m.arena + ARENA || (uintptr_t)at % 16 || (uintptr_t)from % 16)
+    if (!in_shared(to) || (uintptr_t)from % 16)
         stop("a copy to what is not shared memory, or not aligned");
     if (f->copy_count == f->copy_room) {
         f->copy_room = f->copy_room ? 2 * f->copy_room : 64;
@@ -285,8 +292,7 @@ static float half_of(uint32_t word, int which)
 
 void emulate_load_matrices(uint32_t *words, const void *row, bool turned)
 {
-    const unsigned char *at = (const unsigned char *)row;
-    if (at < m.arena || at + 16 > m.arena + ARENA || (uintptr_t)at % 16) stop("a matrix row outside shared memory, or not aligned");
+    if (!in_shared(row)) stop("a matrix row outside shared memory, or not aligned");
     emulate_words own = {};
     memcpy(own.w, &row, sizeof row);
     const emulate_words *all = emulate_exchange(own, 0xffffffffu, EMULATE_MATRIX_LOAD);
