@@ -182,7 +182,7 @@ static void cuda_send(su_device *d, void *to, const void *from_host, size_t byte
 {
     su_cuda *c = su_cuda_of(d);
     su_cuda_here(c);
-    if (!bytes || (!c->sender && !su_cuda_check(c, c->rt->stream_new(&c->sender, false), "opening a stream"))) return;
+    if (!bytes || (!c->sender && !su_cuda_check(c, c->rt->stream_new(&c->sender), "opening a stream"))) return;
     c->sending = true;
     su_cuda_check(c, c->rt->copy(to, from_host, bytes, SU_CUDA_TO_DEVICE, c->sender), "copying to the GPU");
 }
@@ -237,7 +237,6 @@ static void cuda_close(su_device *d)
     c->rt->use_device(c->number);
     if (c->stream) c->rt->stream_wait(c->stream);
     if (c->sender) c->rt->stream_wait(c->sender);
-    if (c->beside) c->rt->stream_wait(c->beside);
     if (c->library) c->library->close(c);
     for (int i = 0; i < STAGES; i++) {
         if (c->stage_event[i]) c->rt->event_free(c->stage_event[i]);
@@ -246,9 +245,6 @@ static void cuda_close(su_device *d)
     if (c->scratch) c->rt->release(c->scratch);
     if (c->stream) c->rt->stream_free(c->stream);
     if (c->sender) c->rt->stream_free(c->sender);
-    if (c->beside) c->rt->stream_free(c->beside);
-    for (int i = 0; i < BESIDE_EVENTS; i++)
-        if (c->beside_event[i]) c->rt->event_free(c->beside_event[i]);
     su_pool_free(c->device.pool);
     su_free(c->blocks);
     su_free(c);
@@ -342,7 +338,7 @@ su_status su_cuda_new(const su_cuda_runtime *rt, const su_cuda_library *library,
     if (!status) {
         su_cuda_check(c, rt->use_device(number), "opening the GPU");
         if (!c->failed) su_cuda_check(c, rt->properties(&c->properties, number), "asking what the GPU can do");
-        if (!c->failed) su_cuda_check(c, rt->stream_new(&c->stream, true), "opening a stream");
+        if (!c->failed) su_cuda_check(c, rt->stream_new(&c->stream), "opening a stream");
         if (c->failed) status = su_fail(err, c->failed, "%s", c->message);
     }
     if (!status && c->properties.major < 8)

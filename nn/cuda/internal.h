@@ -8,7 +8,7 @@
  *   kernel.h        what kernels are written with
  *   emulate/        the runtime, and kernels, on the host, for tests: see emulate/emulate.h
  *
- * Everything runs in one stream, in order, but for what `send` copies and what a search selects. An operation that cannot be launched records that, and the next
+ * Everything runs in one stream, in order, but for what `send` copies. An operation that cannot be launched records that, and the next
  * su_device sync returns it. */
 #ifndef SU_NN_CUDA_INTERNAL_H
 #define SU_NN_CUDA_INTERNAL_H
@@ -28,7 +28,6 @@ enum {
     STAGE_BYTES = 4 << 20,  /* of each */
     SCRATCH_UNIT = 1 << 20, /* scratch memory grows in these */
     SCRATCH_ALIGN = 256,
-    BESIDE_EVENTS = 4,
 };
 
 typedef struct {
@@ -44,7 +43,6 @@ struct su_cuda {
     void *products, *attentions;    /* the library's own state */
     void *stream, *sender; /* sender: where send copies; NULL before its first call */
     bool sending;
-    void *beside, *beside_event[BESIDE_EVENTS]; /* search.cu's; NULL before its first use */
     int number;
     su_cuda_properties properties;
     size_t allocated; /* bytes of device memory that are ours */

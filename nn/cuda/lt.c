@@ -33,10 +33,10 @@ static const double TIMED_WORK =
 typedef struct {
     int64_t m, n, k, lda, ldb, ldc;
     int32_t in, out;
-    int32_t ta, tb, add, bias, processors, unused; /* processors 0: all */
-    int32_t align[4];                              /* of a, b, c, and bias */
+    int32_t ta, tb, add, bias;
+    int32_t align[4]; /* of a, b, c, and bias */
 } plan_key;
-_Static_assert(sizeof(plan_key) == 6 * 8 + 12 * 4, "a key has no padding");
+_Static_assert(sizeof(plan_key) == 6 * 8 + 10 * 4, "a key has no padding");
 
 typedef struct {
     plan_key key;
@@ -77,7 +77,7 @@ static int32_t alignment(const void *at)
     return (int32_t)(bits & -bits);
 }
 
-static plan_key key_of(const su_cuda *c, const su_cuda_product *p)
+static plan_key key_of(const su_cuda_product *p)
 {
     return (plan_key){.m = p->m,
                       .n = p->n,
@@ -91,7 +91,6 @@ static plan_key key_of(const su_cuda *c, const su_cuda_product *p)
                       .tb = p->tb,
                       .add = p->add,
                       .bias = p->bias != NULL,
-                      .processors = p->spare ? c->properties.processors - p->spare : 0,
                       .align = {alignment(p->a), alignment(p->b), alignment(p->c), alignment(p->bias)}};
 }
 
@@ -167,9 +166,6 @@ static cublasStatus_t describe(plan *n, const su_cuda_product *p)
         st = set(n->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type);
         if (!st) st = set_bias(n, p);
     }
-    if (!st && n->key.processors > 0)
-        st = set(n->product, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, &n->key.processors,
-                 sizeof n->key.processors);
     if (!st) st = cublasLtMatrixLayoutCreate(&n->first, in, p->tb ? k : width, p->tb ? width : k, p->ldb);
     if (!st) st = cublasLtMatrixLayoutCreate(&n->second, in, p->ta ? m : k, p->ta ? k : m, p->lda);
     if (!st) st = cublasLtMatrixLayoutCreate(&n->result, out, width, m, p->ldc);
@@ -246,7 +242,7 @@ static void choose_by_clock(su_cuda *c, const state *s, plan *n, const su_cuda_p
 /* NULL: a failure, which is recorded. */
 static const plan *plan_of(su_cuda *c, state *s, const su_cuda_product *p)
 {
-    const plan_key key = key_of(c, p);
+    const plan_key key = key_of(p);
     if (s->room) {
         const plan *known = place_of(s->plans, s->room, &key);
         if (known->taken) return known;
@@ -284,11 +280,6 @@ bool su_cuda_lt_multiply(su_cuda *c, const su_cuda_product *p)
     su_cuda_here(c);
     const plan *n = plan_of(c, s, p);
     if (!n) return true;
-    if (!n->usable && p->spare) { /* nothing for fewer multiprocessors: on all of them */
-        su_cuda_product all = *p;
-        all.spare = 0;
-        return su_cuda_lt_multiply(c, &all);
-    }
     if (!n->usable) return false;
     check(c, multiply(c, s, n, p, &n->algorithm), "matrix product");
     return true;

@@ -19,7 +19,6 @@ typedef struct {
     bool add;         /* C += */
     float alpha;      /* factor of the product; 1 with bias */
     const void *bias; /* [n] of type `in`, added to each row; NULL: none. Not with add */
-    int spare;        /* multiprocessors left to what runs beside; 0: none. A wish */
 } su_cuda_product;
 
 /* Through the library where it can, else by our own kernel. */

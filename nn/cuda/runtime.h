@@ -54,7 +54,7 @@ typedef struct {
     int (*set)(void *memory, int byte, size_t bytes, void *stream);
     int (*copy)(void *to, const void *from, size_t bytes, int direction, void *stream);
 
-    int (*stream_new)(void **stream, bool ahead); /* ahead: its blocks go before those of other streams */
+    int (*stream_new)(void **stream);
     int (*stream_free)(void *stream);
     int (*stream_wait)(void *stream); /* the host waits; returns what went wrong in the stream, too */
     int (*event_new)(void **event, bool timed);

@@ -93,12 +93,10 @@ static int copy(void *to, const void *from, size_t bytes, int direction, void *s
 }
 
 /* Not in step with the legacy stream, which a library might use. */
-static int stream_new(void **stream, bool ahead)
+static int stream_new(void **stream)
 {
     cudaStream_t s = NULL;
-    int least = 0, greatest = 0;
-    int code = code_of(cudaDeviceGetStreamPriorityRange(&least, &greatest));
-    if (!code) code = code_of(cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, ahead ? greatest : least));
+    int code = code_of(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
     *stream = s;
     return code;
 }

@@ -20,9 +20,6 @@
  *                                                        sum of magnitudes, four times what rounding to float does
  *     |t - o|          <= 2^-8.99 |o|                    rounding to bf16, seen from the rounded side
  *
- * A tile is selected from while the next one is scored: two tiles in turns, two streams, most multiprocessors for the
- * product.
- *
  * So no row that was not kept scores above o + 2^-8.99 |o| + (|q - q'| + (width + 64) 2^-22 |q'|) X with o the least
  * kept. Where that lies below the k-th exact score the answer is proven; a query for which it does not is answered
  * again with products of floats. */
@@ -35,9 +32,7 @@
 enum {
     QUERIES = 512,       /* answered together; HALF_QUERIES among rows of bf16: their scores are half as large */
     HALF_QUERIES = 1024,
-    COLUMNS = 14848,     /* rows of x scored together: of 58 tiles of 256 for 1,024 queries, 116 of an H100's 132 multiprocessors
-                            have four each */
-    SPARE_SHARE = 8,     /* of the multiprocessors, one in so many is left to the selection beside the product */
+    COLUMNS = 16896,     /* rows of x scored together: 66 tiles of 256, which 132 multiprocessors share evenly */
     THREADS = 256,
     EACH = 4,            /* scores of a thread before the block looks how many were gathered */
     STEP = THREADS * EACH,
@@ -389,7 +384,7 @@ typedef struct {
     int width, kept;
     uint64_t *lists;       /* device: [group][kept] */
     double *exact;         /* device: the same */
-    void *scores;          /* device: [group][COLUMNS] of float, or two of bf16 */
+    void *scores;          /* device: [group][COLUMNS], float or bf16 */
     float *tile;           /* device: [COLUMNS][width], rows of bf16 as floats */
     bf16 *halves;          /* device: [group][stride], queries as the product of bf16 reads them */
     double *reach;         /* device: [group] */
@@ -401,11 +396,10 @@ static const void *row_at(const search_work *w, int64_t row)
     return (const char *)w->x + (size_t)(row * w->width) * (w->half ? sizeof(bf16) : sizeof(float));
 }
 
-static void multiply(const search_work *w, void *scores, const void *queries, int64_t stride, const void *rows, int64_t count,
-                     su_dtype type, int spare)
+static void multiply(const search_work *w, const void *queries, int64_t stride, const void *rows, int64_t count, su_dtype type)
 {
     su_cuda_product p = {};
-    p.a = queries, p.b = rows, p.c = scores, p.spare = spare;
+    p.a = queries, p.b = rows, p.c = w->scores;
     p.tb = true;
     p.m = w->group, p.n = count, p.k = w->width;
     p.lda = stride, p.ldb = w->width, p.ldc = COLUMNS;
@@ -436,7 +430,7 @@ static void search_group(const search_work *w)
     for (int64_t first = 0; first < w->n; first += COLUMNS) {
         const int64_t count = su_cuda_least(w->n - first, COLUMNS);
         if (w->half) su_cuda_convert(&c->device, w->tile, SU_DTYPE_F32, row_at(w, first), SU_DTYPE_BF16, count * w->width);
-        multiply(w, w->scores, w->queries, w->width, w->half ? w->tile : row_at(w, first), count, SU_DTYPE_F32, 0);
+        multiply(w, w->queries, w->width, w->half ? w->tile : row_at(w, first), count, SU_DTYPE_F32);
         launch(c, "top_k", w->group, THREADS, 0, search_select)(w->lists, w->kept, (const float *)w->scores, first, (int)count);
     }
     rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
@@ -523,40 +517,17 @@ static int find_longest(const search_work *w, double *squares, double longest)
     return blocks;
 }
 
-/* The stream beside, and its events. */
-static bool open_beside(su_cuda *c)
-{
-    su_cuda_here(c);
-    if (!c->beside && !su_cuda_check(c, c->rt->stream_new(&c->beside, false), "opening a stream")) return false;
-    for (int i = 0; i < BESIDE_EVENTS; i++)
-        if (!c->beside_event[i] && !su_cuda_check(c, c->rt->event_new(&c->beside_event[i], false), "opening a stream"))
-            return false;
-    return true;
-}
-
 static void filter_group(const search_work *w)
 {
     su_cuda *c = w->c;
     launch(c, "top_k", su_cuda_parts(w->group, THREADS / WARP), THREADS, 0, search_queries)(w->halves, w->reach, w->queries,
                                                                                            w->group, w->width, w->stride);
     c->ops.zero(&c->device, w->lists, (size_t)(w->group * w->kept) * sizeof *w->lists);
-    const int spare = c->properties.processors / SPARE_SHARE;
-    void *const own = c->stream, **scored = c->beside_event, **selected = c->beside_event + 2;
-    for (int64_t first = 0, tile = 0; first < w->n && !c->failed; first += COLUMNS, tile++) {
+    for (int64_t first = 0; first < w->n; first += COLUMNS) {
         const int64_t count = su_cuda_least(w->n - first, COLUMNS);
-        const int at = (int)(tile % 2);
-        bf16 *scores = (bf16 *)w->scores + at * w->group * COLUMNS;
-        if (tile > 1) su_cuda_check(c, c->rt->event_hold(selected[at], own), "waiting for a selection");
-        multiply(w, scores, w->halves, w->stride, row_at(w, first), count, SU_DTYPE_BF16, spare);
-        su_cuda_check(c, c->rt->event_record(scored[at], own), "scoring rows");
-        su_cuda_check(c, c->rt->event_hold(scored[at], c->beside), "waiting for scores");
-        c->stream = c->beside;
-        launch(c, "top_k", w->group, FILTERS, 0, search_filter)(w->lists, w->kept, scores, first, (int)count);
-        c->stream = own;
-        su_cuda_check(c, c->rt->event_record(selected[at], c->beside), "selecting rows");
-        if (first + COLUMNS >= w->n) su_cuda_check(c, c->rt->event_hold(selected[at], own), "waiting for a selection");
+        multiply(w, w->halves, w->stride, row_at(w, first), count, SU_DTYPE_BF16);
+        launch(c, "top_k", w->group, FILTERS, 0, search_filter)(w->lists, w->kept, (const bf16 *)w->scores, first, (int)count);
     }
-    if (c->failed) c->rt->stream_wait(c->beside); /* it reads what the next operation may take */
     rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
 }
 
@@ -570,7 +541,7 @@ static su_status search_halves(search_work *w, int64_t *rows, float *scores, int
     w->kept = (int)su_cuda_least(w->n, k + MORE);
     w->stride = (w->width + 7) / 8 * 8;
     const size_t sizes[] = {su_cuda_room(most * w->kept, sizeof(uint64_t)), su_cuda_room(most * w->kept, sizeof(double)),
-                            su_cuda_room(2 * most * COLUMNS, sizeof(bf16)),     su_cuda_room(most * w->stride, sizeof(bf16)),
+                            su_cuda_room(most * COLUMNS, sizeof(bf16)),     su_cuda_room(most * w->stride, sizeof(bf16)),
                             su_cuda_room(most, sizeof(double)),             su_cuda_room(LONGEST_BLOCKS, sizeof(double)),
                             su_cuda_room(most * k, sizeof(int64_t)),        su_cuda_room(most * k, sizeof(float)),
                             su_cuda_room(most, sizeof(int32_t))};
@@ -578,7 +549,7 @@ static su_status search_halves(search_work *w, int64_t *rows, float *scores, int
     size_t bytes = 0;
     for (size_t size : sizes) bytes += size;
     char *m = (char *)su_cuda_scratch(c, bytes), *at[PARTS];
-    if (!m || !open_beside(c)) return su_cuda_take(c, err, "a search", w->n);
+    if (!m) return su_cuda_take(c, err, "a search", w->n);
     for (int i = 0; i < PARTS; i++) at[i] = m, m += sizes[i];
     w->lists = (uint64_t *)(void *)at[0];
     w->exact = (double *)(void *)at[1];

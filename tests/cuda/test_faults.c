@@ -55,7 +55,6 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     d->ops->sum_squares(d, &squares, m[5], NUMBERS);
     d->ops->adamw(d, m[5], m[15], m[16], m[15], &adamw, NUMBERS);
     note(o, d->ops->top_k(d, best, scores, m[14], m[14], d->acc, 0, 2, ROWS, WIDTH, 1, &err), &err);
-    note(o, d->ops->top_k(d, best, scores, m[14], m[14], SU_DTYPE_BF16, 0, 2, ROWS, WIDTH, 1, &err), &err);
     note(o, d->ops->largest(d, which, values, log_sums, m[0], ROWS, WIDTH, 1, &err), &err);
 }
 
@@ -93,8 +92,7 @@ static outcome attempt(const char *fail, const char *type)
         memcpy(locked, index, sizeof index);
         d->ops->send(d, on_device, locked, sizeof index);
         note(&o, d->ops->sync(d, &err), &err);
-        if (o.status)
-            d->ops->upload(d, on_device, index, sizeof index); /* rows that there are, for what follows */
+        if (o.status) d->ops->upload(d, on_device, index, sizeof index); /* rows that there are, for what follows */
         operate(d, m, on_device, &o);
         d->ops->download(d, o.results, m[5], NUMBERS * sizeof(float));
         d->ops->download(d, o.results + NUMBERS, m[15], NUMBERS * sizeof(float));

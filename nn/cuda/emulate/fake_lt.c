@@ -18,7 +18,6 @@ typedef struct {
     cublasLtEpilogue_t epilogue;
     const void *bias;
     int32_t bias_type;
-    int32_t processors; /* taken, and not needed */
 } product;
 
 typedef struct {
@@ -102,8 +101,7 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
                : what == CUBLASLT_MATMUL_DESC_EPILOGUE       ? (void *)&p->epilogue
                : what == CUBLASLT_MATMUL_DESC_BIAS_POINTER   ? (void *)&p->bias
                : what == CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE ? (void *)&p->bias_type
-               : what == CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET ? (void *)&p->processors
-                                                              : NULL;
+                                                             : NULL;
     insist(to && size == (what == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? 8 : 4), "an attribute of another size");
     cublasStatus_t st = turn(CUBLAS_STATUS_INTERNAL_ERROR);
     if (!st) memcpy(to, value, size);

@@ -156,9 +156,8 @@ static int copy(void *to, const void *from, size_t bytes, int direction, void *s
     return SU_CUDA_OK;
 }
 
-static int stream_new(void **stream, bool ahead)
+static int stream_new(void **stream)
 {
-    (void)ahead;
     const char *copies = getenv("SUTURE_EMULATE_COPIES");
     int code = call(SU_CUDA_EMEMORY);
     stream_state *s = code ? NULL : calloc(1, sizeof *s);
