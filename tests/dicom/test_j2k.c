@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { SIDE_MAX = 150, VALUES_MAX = 3 * SIDE_MAX * SIDE_MAX, CODE_MAX = 1 << 20 };
 
@@ -209,6 +212,22 @@ static bool theirs(stream *in, const shape *s, int32_t *out)
     return good;
 }
 
+/* The same in a process of its own, for damaged codestreams: OpenJPEG 2.5.0 writes outside its memory over some of them.
+ * out is shared. -1: it fell. */
+static int theirs_apart(stream *in, const shape *s, int32_t *out)
+{
+    int status = 0;
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child < 0) return -1;
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr)) _exit(2);
+        _exit(theirs(in, s, out) ? 0 : 1);
+    }
+    while (waitpid(child, &status, 0) < 0) continue;
+    return WIFEXITED(status) && WEXITSTATUS(status) < 2 ? WEXITSTATUS(status) == 0 : -1;
+}
+
 static su_status ours(const stream *in, const shape *s, int32_t *out)
 {
     su_j2k_component c[SU_J2K_COMPONENTS_MAX];
@@ -266,7 +285,9 @@ static void whole(int cases, bool with_style)
 
 static void broken(int64_t cases, int64_t first)
 {
-    int64_t read = 0, refused = 0;
+    int64_t read = 0, refused = 0, fell = 0;
+    int32_t *shared = mmap(NULL, VALUES_MAX * sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) exit(1);
     for (int64_t i = first; i < first + cases; i++) {
         char name[40];
         stream s = {.data = code, .room = CODE_MAX}, t = {.data = damaged, .room = CODE_MAX};
@@ -286,14 +307,18 @@ static void broken(int64_t cases, int64_t first)
             read++;
             snprintf(name, sizeof name, "number %lld, %d", (long long)i, again);
             const size_t n = (size_t)(shown.components * shown.rows * shown.columns);
-            if (!theirs(&t, &shown, b))
+            const int good = theirs_apart(&t, &shown, shared);
+            if (good < 0)
+                fell++;
+            else if (!good)
                 refused++;
             else
-                must(memcmp(a, b, n * sizeof *a) == 0, "what is read of a damaged one is OpenJPEG's", name);
+                must(memcmp(a, shared, n * sizeof *a) == 0, "what is read of a damaged one is OpenJPEG's", name);
         }
     }
-    printf("%lld damaged codestreams: %lld read, %lld of them refused by OpenJPEG\n", 20 * (long long)cases,
-           (long long)read, (long long)refused);
+    munmap(shared, VALUES_MAX * sizeof *shared);
+    printf("%lld damaged codestreams: %lld read, %lld of them refused by OpenJPEG, over %lld it fell\n",
+           20 * (long long)cases, (long long)read, (long long)refused, (long long)fell);
 }
 
 /* Every allocation fails in turn: no memory is lost, and none that was not there is used. */
