@@ -186,6 +186,25 @@ static bool encode(const shape *s, opj_cparameters_t *p, int kind, stream *out)
     return good;
 }
 
+/* The same in a process of its own, where many are made: OpenJPEG 2.5.0's encoder spoils its heap over a few. out->data is
+ * shared memory. */
+static bool encode_apart(const shape *s, opj_cparameters_t *p, int kind, stream *out)
+{
+    int status = 0;
+    size_t *length = (size_t *)(void *)(out->data + out->room);
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr)) _exit(2);
+        const bool good = encode(s, p, kind, out);
+        *length = out->length;
+        _exit(!good);
+    }
+    while (child > 0 && waitpid(child, &status, 0) < 0) continue;
+    out->length = *length;
+    return child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* ---- both decoders ---- */
 
 static bool theirs(stream *in, const shape *s, int32_t *out)
@@ -210,22 +229,6 @@ static bool theirs(stream *in, const shape *s, int32_t *out)
     opj_stream_destroy(o);
     opj_destroy_codec(codec);
     return good;
-}
-
-/* The same in a process of its own, for damaged codestreams: OpenJPEG 2.5.0 writes outside its memory over some of them.
- * out is shared. -1: it fell. */
-static int theirs_apart(stream *in, const shape *s, int32_t *out)
-{
-    int status = 0;
-    fflush(NULL);
-    const pid_t child = fork();
-    if (child < 0) return -1;
-    if (child == 0) {
-        if (!freopen("/dev/null", "w", stderr)) _exit(2);
-        _exit(theirs(in, s, out) ? 0 : 1);
-    }
-    while (waitpid(child, &status, 0) < 0) continue;
-    return WIFEXITED(status) && WEXITSTATUS(status) < 2 ? WEXITSTATUS(status) == 0 : -1;
 }
 
 static su_status ours(const stream *in, const shape *s, int32_t *out)
@@ -285,20 +288,20 @@ static void whole(int cases, bool with_style)
 
 static void broken(int64_t cases, int64_t first)
 {
-    int64_t read = 0, refused = 0, fell = 0;
-    int32_t *shared = mmap(NULL, VALUES_MAX * sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) exit(1);
+    int64_t read = 0, refused = 0;
+    uint8_t *made = mmap(NULL, CODE_MAX + sizeof(size_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (made == MAP_FAILED) exit(1);
     for (int64_t i = first; i < first + cases; i++) {
         char name[40];
-        stream s = {.data = code, .room = CODE_MAX}, t = {.data = damaged, .room = CODE_MAX};
+        stream s = {.data = made, .room = CODE_MAX}, t = {.data = damaged, .room = CODE_MAX};
         opj_cparameters_t p;
         state = (uint64_t)i * 2654435761u + 1;
         shape shown = draw_shape();
         if (shown.rows > 60) shown.rows %= 60, shown.rows++;
         choose(&p, &shown);
-        if (!encode(&shown, &p, (int)draw(4), &s)) continue;
+        if (!encode_apart(&shown, &p, (int)draw(4), &s)) continue;
         for (int again = 0; again < 20; again++) {
-            memcpy(damaged, code, s.length);
+            memcpy(damaged, made, s.length);
             t.length = draw(8) ? s.length : 1 + draw((uint32_t)s.length);
             for (uint32_t k = 1 + draw(4); k > 0; k--)
                 damaged[draw(draw(2) && t.length > 200 ? 200 : (uint32_t)t.length)] =
@@ -307,18 +310,15 @@ static void broken(int64_t cases, int64_t first)
             read++;
             snprintf(name, sizeof name, "number %lld, %d", (long long)i, again);
             const size_t n = (size_t)(shown.components * shown.rows * shown.columns);
-            const int good = theirs_apart(&t, &shown, shared);
-            if (good < 0)
-                fell++;
-            else if (!good)
+            if (!theirs(&t, &shown, b))
                 refused++;
             else
-                must(memcmp(a, shared, n * sizeof *a) == 0, "what is read of a damaged one is OpenJPEG's", name);
+                must(memcmp(a, b, n * sizeof *a) == 0, "what is read of a damaged one is OpenJPEG's", name);
         }
     }
-    munmap(shared, VALUES_MAX * sizeof *shared);
-    printf("%lld damaged codestreams: %lld read, %lld of them refused by OpenJPEG, over %lld it fell\n",
-           20 * (long long)cases, (long long)read, (long long)refused, (long long)fell);
+    munmap(made, CODE_MAX + sizeof(size_t));
+    printf("%lld damaged codestreams: %lld read, %lld of them refused by OpenJPEG\n", 20 * (long long)cases,
+           (long long)read, (long long)refused);
 }
 
 /* Every allocation fails in turn: no memory is lost, and none that was not there is used. */
