@@ -12,6 +12,7 @@
 #include "datasets/dicom/report.h"
 #include "dicom/codestream.h"
 #include "dicom/decode.h"
+#include "dicom/decoder/j2k_reversible.h"
 #include "dicom/display.h"
 #include "dicom/fragments.h"
 #include "dicom/jls_grey.h"
@@ -22,7 +23,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { SCAN, OPEN, RLE, GREY, CODESTREAM, UNFOLD, XML, TARGETS };
+enum { SCAN, OPEN, RLE, GREY, CODESTREAM, UNFOLD, XML, J2K, TARGETS };
 enum {
     FRAMES_BEFORE_FILE = 2,
     SIZES_BEFORE_FRAME = 4,
@@ -135,6 +136,26 @@ static void open_file(const uint8_t *data, size_t size)
     close(fd);
 }
 
+/* What is decoded to the end, and what is given up on the way, is the same each time. */
+static void decode_j2k(const uint8_t *frame, size_t length, int32_t rows, int32_t columns, int samples)
+{
+    const size_t values = (size_t)samples * (size_t)(rows * columns);
+    int32_t *planes[2];
+    su_status st[2];
+    for (int k = 0; k < 2; k++) {
+        su_j2k_component component[SU_J2K_COMPONENTS_MAX];
+        planes[k] = su_calloc(values, sizeof(int32_t));
+        must(planes[k], "there is memory");
+        st[k] = su_j2k_reversible_decode(frame, length, rows, columns, samples, planes[k], component);
+        for (int i = 0; i < samples && !st[k]; i++)
+            must(component[i].precision >= 1 && component[i].precision <= 24, "a component has its bits");
+    }
+    must(st[0] == st[1] && memcmp(planes[0], planes[1], values * sizeof(int32_t)) == 0,
+         "the same bytes give the same pixels");
+    su_free(planes[0]);
+    su_free(planes[1]);
+}
+
 /* Rows, columns, samples and bytes, then a compressed frame. */
 static void decode_frame(int target, const uint8_t *data, size_t size)
 {
@@ -150,6 +171,8 @@ static void decode_frame(int target, const uint8_t *data, size_t size)
             must(c.begin <= length && c.length <= length - c.begin && c.rows && c.columns &&
                      c.precision <= 255,
                  "a codestream lies in its frame, and has a size");
+    } else if (target == J2K) {
+        decode_j2k(frame, length, rows, columns, samples);
     } else {
         const size_t values = pixels * (size_t)(target == RLE ? samples : 1);
         uint8_t *out = su_calloc(values, (size_t)bytes), *again = su_calloc(values, (size_t)bytes);
@@ -251,6 +274,7 @@ static void add_frame(su_source *source, const su_scan *scan, const su_dicom_lay
     const su_codec codec = l->syntax->codec;
     if (codec == SU_CODEC_RLE) add(RLE, head, sizeof head, frame, (size_t)length);
     if (codec == SU_CODEC_JPEG_LS && l->samples == 1) add(GREY, head, sizeof head, frame, (size_t)length);
+    if (codec == SU_CODEC_JPEG_2000) add(J2K, head, sizeof head, frame, (size_t)length);
     if (codec >= SU_CODEC_JPEG) {
         head[2] = (uint8_t)(codec - SU_CODEC_JPEG);
         add(CODESTREAM, head, sizeof head, frame, length < 512 ? (size_t)length : 512);
