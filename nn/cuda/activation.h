@@ -24,15 +24,15 @@ template <class T> DEVICE float quotient(float a, float b)
 template <class T> DEVICE void normal(float x, float &integral, float &density)
 {
     const float a = fabsf(x), e = exp_of<T>(-0.5f * x * x), t = quotient<T>(1.0f, 1.0f + 0.34f * a);
-    float p = -0.0258761328f * t;
-    p = (p + 0.138355628f) * t;
-    p = (p - 0.270868152f) * t;
-    p = (p + 0.199714467f) * t;
-    p = (p - 0.0431042425f) * t;
-    p = (p + 0.11471279f) * t;
-    p = (p + 0.115351893f) * t;
-    p = (p + 0.136092201f) * t;
-    p = (p + 0.135621578f) * t;
+    float p = fmaf(-0.0258761328f, t, 0.138355628f);
+    p = fmaf(p, t, -0.270868152f);
+    p = fmaf(p, t, 0.199714467f);
+    p = fmaf(p, t, -0.0431042425f);
+    p = fmaf(p, t, 0.11471279f);
+    p = fmaf(p, t, 0.115351893f);
+    p = fmaf(p, t, 0.136092201f);
+    p = fmaf(p, t, 0.135621578f);
+    p *= t;
     p *= e;
     integral = x < 0 ? p : 1.0f - p;
     density = e * 0.39894228040143267794f;

@@ -13,6 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+#define SU_CUDA_ALIGNED(n) alignas(n)
+#else
+#define SU_CUDA_ALIGNED(n) _Alignas(n)
+#endif
+
 enum {
     SU_CUDA_OK = 0,
     SU_CUDA_EVALUE = 1,
@@ -35,6 +41,11 @@ typedef struct {
 typedef struct {
     int x, y, z;
 } su_cuda_size;
+
+/* A matrix of bf16 that kernels copy boxes of (hopper.h): what the driver makes of it, or the emulator. */
+typedef struct su_cuda_map {
+    SU_CUDA_ALIGNED(64) uint64_t words[16];
+} su_cuda_map;
 
 /* Calls kernel with the values that args point to: how the emulator enters a kernel. */
 typedef void su_cuda_invoke(const void *kernel, void **args);
@@ -67,6 +78,9 @@ typedef struct {
     int (*launch)(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
                   size_t shared, void *stream);
     int (*allow_shared)(const void *kernel, size_t bytes); /* more than 48 KiB of dynamic shared memory */
+    /* Of a matrix [rows][columns] of bf16 in device memory, 16-byte aligned, rows `stride` bytes apart (a multiple of 16): boxes of
+     * box_rows (at most 256) x 64 columns, which arrive as tiles of hopper.h. The host alone. */
+    int (*map)(su_cuda_map *map, const void *matrix, int64_t rows, int64_t columns, int64_t stride, int box_rows);
 
     const char *(*error_name)(int code); /* "cudaErrorMemoryAllocation" */
     const char *(*error_text)(int code); /* "out of memory" */

@@ -1,5 +1,6 @@
 /* The runtime table with NVIDIA's functions in it. */
 #include "nn/cuda/runtime_cuda.h"
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <string.h>
@@ -160,6 +161,34 @@ static int allow_shared(const void *kernel, size_t bytes)
     return code_of(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
 }
 
+_Static_assert(sizeof(su_cuda_map) == sizeof(CUtensorMap), "runtime.h's map is the driver's");
+
+/* The driver has no error code of the runtime's: whatever it refuses is an invalid value. */
+static int map(su_cuda_map *to, const void *matrix, int64_t rows, int64_t columns, int64_t stride, int box_rows)
+{
+    typedef CUresult encode(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *, const cuuint64_t *,
+                            const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                            CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+    static _Atomic(void *) found;
+    void *function = found;
+    if (!function) {
+        enum cudaDriverEntryPointQueryResult result;
+        const int code = code_of(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                                                  cudaEnableDefault, &result));
+        if (code || result != cudaDriverEntryPointSuccess) return code ? code : SU_CUDA_EDRIVER;
+        found = function;
+    }
+    const cuuint64_t sizes[2] = {(cuuint64_t)columns, (cuuint64_t)rows}, strides[1] = {(cuuint64_t)stride};
+    const cuuint32_t box[2] = {64, (cuuint32_t)box_rows}, steps[2] = {1, 1};
+    CUtensorMap made;
+    const CUresult code = ((encode *)function)(&made, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)(uintptr_t)matrix, sizes,
+                                               strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                               CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    memcpy(to, &made, sizeof made);
+    return code == CUDA_SUCCESS ? SU_CUDA_OK : SU_CUDA_EVALUE;
+}
+
 static const char *error_name(int code)
 {
     return cudaGetErrorName((cudaError_t)code);
@@ -194,6 +223,7 @@ const su_cuda_runtime su_nvidia_runtime = {
     .event_between = event_between,
     .launch = launch,
     .allow_shared = allow_shared,
+    .map = map,
     .error_name = error_name,
     .error_text = error_text,
 };

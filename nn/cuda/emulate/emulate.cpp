@@ -17,7 +17,7 @@ emulate_index threadIdx, blockIdx, blockDim, gridDim;
 namespace
 {
 enum { STACK = 256 << 10, MOST_THREADS = 1024, ARENA = 228 << 10, FENCE = 32, STATIC_MOST = 48 << 10 };
-enum state { READY, AT_WARP, AT_BLOCK, ENDED };
+enum state { READY, AT_WARP, AT_BLOCK, AT_MEETING, WAITING, ENDED };
 
 struct copy {
     void *to;
@@ -35,7 +35,7 @@ struct fiber {
     emulate_index index; /* of the thread that it runs */
     size_t shared;      /* bytes of static shared memory asked for so far */
     unsigned exchanges; /* so far: its parity chooses the buffer */
-    int operation;      /* at a warp operation: which */
+    int operation;      /* at a warp operation, or at a meeting: which */
     copy *copies;       /* to shared memory, not yet waited for: [copy_count] of copy_room */
     int copy_count, copy_room;
 };
@@ -53,6 +53,8 @@ struct machine {
     int fence_count;
     size_t used; /* by the last block */
     int now;              /* fiber that runs */
+    int met[16], meeting[16]; /* threads that are there, and that must be */
+    int64_t events;           /* something happened for which a thread may have waited */
 #if defined(__x86_64__)
     void *scheduler;
 #else
@@ -145,7 +147,7 @@ bool prepare()
     if (m.fibers) return true;
     m.fibers = (fiber *)calloc(MOST_THREADS, sizeof *m.fibers);
     m.buffers = (warp_buffer *)calloc(MOST_THREADS / 32, sizeof *m.buffers);
-    m.arena = (unsigned char *)aligned_alloc(128, ARENA);
+    m.arena = (unsigned char *)aligned_alloc(1024, ARENA);
     m.used = ARENA;
     const char *order = getenv("SUTURE_EMULATE_ORDER");
     m.reverse = order && strcmp(order, "reverse") == 0;
@@ -158,7 +160,7 @@ void run_warp(int w)
 {
     const int first = w * 32;
     for (;;) {
-        int at_warp = 0, at_block = 0, operation = 0;
+        int at_warp = 0, at_block = 0, waiting = 0, operation = 0;
         for (int i = 0; i < 32; i++) {
             const int t = first + (m.reverse ? 31 - i : i);
             fiber *f = &m.fibers[t];
@@ -168,9 +170,10 @@ void run_warp(int w)
                 operation = f->operation;
                 at_warp++;
             }
-            at_block += f->where == AT_BLOCK;
+            at_block += f->where == AT_BLOCK || f->where == AT_MEETING;
+            waiting += f->where == WAITING;
         }
-        if (at_warp == 0) return;
+        if (at_warp == 0 || waiting > 0) return;
         if (at_block > 0) stop("some lanes of a warp are at a barrier, others at a warp operation");
         if (at_warp < 32) stop("a lane has ended, and its warp is at a warp operation");
         for (int t = first; t < first + 32; t++) m.fibers[t].where = READY;
@@ -195,14 +198,22 @@ void run_block(int threads)
         m.fibers[t].shared = 0;
         m.fibers[t].exchanges = 0;
     }
+    memset(m.met, 0, sizeof m.met);
     const int warps = threads / 32;
     for (;;) {
+        const int64_t events = m.events;
         for (int i = 0; i < warps; i++) run_warp(m.reverse ? warps - 1 - i : i);
-        int ended = 0;
-        for (int t = 0; t < threads; t++) ended += m.fibers[t].where == ENDED;
+        int ended = 0, at_block = 0;
+        for (int t = 0; t < threads; t++) {
+            ended += m.fibers[t].where == ENDED;
+            at_block += m.fibers[t].where == AT_BLOCK;
+        }
         if (ended == threads) return;
+        if (ended + at_block == threads) m.events++;
+        if (m.events == events) stop("every thread waits for another");
         for (int t = 0; t < threads; t++)
-            if (m.fibers[t].where == AT_BLOCK) m.fibers[t].where = READY;
+            if (m.fibers[t].where == WAITING || (m.fibers[t].where == AT_BLOCK && ended + at_block == threads))
+                m.fibers[t].where = READY;
     }
 }
 
@@ -324,6 +335,120 @@ void emulate_multiply_add(float *d, const uint32_t *a, uint32_t b0, uint32_t b1)
         }
         d[e] = sum;
     }
+}
+
+/* --- hopper.h --- */
+
+/* A barrier's word: bit 63 the phase's parity, 42 .. 62 bytes that are due (and 2^20), 21 .. 41 arrivals that are, 0 .. 20 those of a
+ * phase. */
+enum { BYTES_AT = 42, LEFT_AT = 21, FIELD = (1 << 21) - 1, NO_BYTES = 1 << 20 };
+
+static void settle(uint64_t *word, int64_t left, int64_t bytes)
+{
+    uint64_t parity = *word >> 63, expected = *word & FIELD;
+    if (left < 0) stop("more arrivals at a barrier than it expects");
+    if (bytes <= -NO_BYTES || bytes >= NO_BYTES) stop("too many bytes at a barrier");
+    if (left == 0 && bytes == 0) parity ^= 1, left = (int64_t)expected;
+    *word = parity << 63 | (uint64_t)(bytes + NO_BYTES) << BYTES_AT | (uint64_t)left << LEFT_AT | expected;
+    m.events++;
+}
+
+static int64_t left_of(uint64_t word)
+{
+    return (int64_t)(word >> LEFT_AT & FIELD);
+}
+static int64_t bytes_of(uint64_t word)
+{
+    return (int64_t)(word >> BYTES_AT & FIELD) - NO_BYTES;
+}
+
+void emulate_arrivals_begin(uint64_t *word, int expected)
+{
+    *word = (uint64_t)NO_BYTES << BYTES_AT | (uint64_t)expected << LEFT_AT | (uint64_t)expected;
+}
+
+void emulate_arrive(uint64_t *word, int bytes)
+{
+    settle(word, left_of(*word) - 1, bytes_of(*word) + bytes);
+}
+
+void emulate_await(uint64_t *word, uint32_t parity)
+{
+    while (*word >> 63 == parity) {
+        m.fibers[m.now].where = WAITING;
+        to_scheduler();
+    }
+    m.events++;
+}
+
+void emulate_meet(int id, int threads)
+{
+    fiber *f = &m.fibers[m.now];
+    if (id < 1 || id > 15 || threads % 32 || (m.met[id] && m.meeting[id] != threads)) stop("a meeting that cannot be");
+    m.meeting[id] = threads;
+    m.events++;
+    f->where = AT_MEETING;
+    f->operation = id;
+    if (++m.met[id] == threads) {
+        m.met[id] = 0;
+        for (int t = 0; t < MOST_THREADS; t++)
+            if (m.fibers[t].where == AT_MEETING && m.fibers[t].operation == id) m.fibers[t].where = WAITING;
+    }
+    to_scheduler();
+}
+
+uint32_t emulate_shared_address(const void *p)
+{
+    if (!in_shared(p)) stop("a matrix outside shared memory, or not aligned");
+    return (uint32_t)((uintptr_t)p - (uintptr_t)m.arena);
+}
+
+void emulate_tensor_load(void *to, const su_cuda_map *map, int column, int row, uint64_t *word)
+{
+    const uint64_t *words = map->words;
+    const int64_t rows = (int64_t)words[1], columns = (int64_t)words[2];
+    const int count = (int)words[4];
+    const uint32_t at = emulate_shared_address(to);
+    if (at % 1024) stop("a tile that is not 1,024-byte aligned");
+    emulate_shared_address((char *)to + (size_t)count * 128 - 16);
+    for (int r = 0; r < count; r++)
+        for (int c = 0; c < 64; c++) {
+            uint16_t x = 0;
+            if (row + r < rows && row + r >= 0 && column + c < columns && column + c >= 0)
+                memcpy(&x, (const char *)words[0] + (size_t)(row + r) * words[3] + (size_t)(column + c) * 2, sizeof x);
+            memcpy((char *)to + r * 128 + ((c / 8) ^ (r % 8)) * 16 + c % 8 * 2, &x, sizeof x);
+        }
+    settle(word, left_of(*word), bytes_of(*word) - count * 128);
+}
+
+/* Element [row][k] of a matrix in shared memory: eight rows a block of 1,024 bytes, address bits 4 .. 6 turned by 7 .. 9. */
+static float element(uint64_t place, int row, int k)
+{
+    if (place >> 62 != 1 || (place >> 32 & 0x3fff) != 64) stop("a matrix that is not a tile");
+    uint32_t at = (uint32_t)(place & 0x3fff) * 16 + (uint32_t)(row / 8 * 1024 + row % 8 * 128 + k * 2);
+    at ^= (at >> 7 & 7) << 4;
+    uint16_t x;
+    memcpy(&x, m.arena + at, sizeof x);
+    return half_of(x, 0);
+}
+
+/* The products of a thread's numbers, each in order; on a GPU the sixteen are added in one. */
+void emulate_group_multiply_add(float *d, uint64_t a, uint64_t b, bool add)
+{
+    const int t = m.now % 128, w = t / 32, g = t % 32 / 4, c = t % 4;
+    float x[2][16];
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 16; k++) x[h][k] = element(a, 16 * w + g + 8 * h, k);
+    for (int j = 0; j < 32; j++)
+        for (int e = 0; e < 2; e++) {
+            float y[16];
+            for (int k = 0; k < 16; k++) y[k] = element(b, 8 * j + 2 * c + e, k);
+            for (int h = 0; h < 2; h++) {
+                float sum = add ? d[4 * j + 2 * h + e] : 0.0f;
+                for (int k = 0; k < 16; k++) sum += x[h][k] * y[k];
+                d[4 * j + 2 * h + e] = sum;
+            }
+        }
 }
 
 int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,

@@ -242,6 +242,19 @@ static int allow_shared(const void *kernel, size_t bytes)
     return code ? code : bytes > 227 << 10 ? SU_CUDA_EVALUE : SU_CUDA_OK;
 }
 
+/* As the driver refuses, so do we. Words: the matrix, its sizes, its stride, the box: see emulate.cpp. */
+static int map(su_cuda_map *to, const void *matrix, int64_t rows, int64_t columns, int64_t stride, int box_rows)
+{
+    int code = call(SU_CUDA_EVALUE);
+    if (code) return code;
+    if ((uintptr_t)matrix % 16 || stride % 16 || stride < 2 * columns || rows < 1 || columns < 1 || box_rows < 1 ||
+        box_rows > 256 || rows >> 32 || columns >> 32)
+        return SU_CUDA_EVALUE;
+    su_emulate_need_device("map of a matrix", matrix, (size_t)((rows - 1) * stride + 2 * columns));
+    *to = (su_cuda_map){.words = {(uint64_t)(uintptr_t)matrix, (uint64_t)rows, (uint64_t)columns, (uint64_t)stride, (uint64_t)box_rows}};
+    return SU_CUDA_OK;
+}
+
 static const char *error_name(int code)
 {
     return code == SU_CUDA_EMEMORY     ? "cudaErrorMemoryAllocation"
@@ -284,6 +297,7 @@ const su_cuda_runtime su_emulate_runtime = {
     .event_between = event_between,
     .launch = launch,
     .allow_shared = allow_shared,
+    .map = map,
     .error_name = error_name,
     .error_text = error_text,
 };

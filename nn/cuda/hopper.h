@@ -1,0 +1,256 @@
+/* What a Hopper GPU (compute capability 9.0, machine code for sm_90a) can do beyond tensor.h: four warps, a group, multiply
+ * matrices that lie in shared memory, while others bring the next ones there, and barriers count what has arrived.
+ *
+ *   tensor_load          a box of a matrix in global memory -> shared memory   [cp.async.bulk.tensor, "TMA"]
+ *   arrivals             a barrier in shared memory: of threads, and of bytes  [mbarrier]
+ *   group_multiply_add   D [64, 256] += A [64, 16] B [256, 16]^T               [wgmma.m64n256k16]
+ *
+ * A tile in shared memory: rows of 64 bf16 (128 bytes), 1,024-byte aligned; 16-byte pack p of row r lies at place p ^ (r % 8) of
+ * its row, as the copy writes it and the product reads it ["128-byte swizzle"]. With g = lane / 4, t = lane % 4 and w the warp
+ * of its group, a thread holds
+ *   d[4j], d[4j+1] = D[16w + g][8j + 2t], D[16w + g][8j + 2t + 1]     d[4j+2], d[4j+3]: the same, 8 rows on
+ *
+ * The emulator runs all of it with clusters of one block. Kernels that use it do nothing where the code is for another GPU
+ * than sm_90a; the host asks su_cuda_hopper before it launches one. */
+#ifndef SU_NN_CUDA_HOPPER_H
+#define SU_NN_CUDA_HOPPER_H
+
+#include "nn/cuda/kernel.h"
+#include "nn/cuda/runtime.h"
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HOPPER_CODE
+#endif
+#if defined(__CUDACC__) && (!defined(__CUDA_ARCH__) || defined(HOPPER_CODE))
+#define CLUSTER_OF(n) __cluster_dims__(n, 1, 1)
+#else
+#define CLUSTER_OF(n)
+#endif
+#ifdef __CUDACC__
+#define GRID_CONSTANT __grid_constant__
+#else
+#define GRID_CONSTANT
+#endif
+
+enum {
+    GROUP = 128,         /* threads */
+    GROUP_ROWS = 64,     /* of A and D in one product */
+    GROUP_COLUMNS = 256, /* of D, rows of B */
+    GROUP_NUMBERS = GROUP_ROWS * GROUP_COLUMNS / GROUP,
+    SLICE = 64, /* columns of a tile: four products of 16 */
+    SLICE_BYTES = 128,
+};
+
+struct arrivals {
+    uint64_t word;
+};
+
+#ifdef __CUDACC__
+DEVICE uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+#endif
+
+/* expected: arrivals of a phase. Before others see it: arrivals_ready, and a barrier of all blocks. */
+DEVICE void arrivals_begin(arrivals *a, int expected)
+{
+#ifdef HOPPER_CODE
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(a)), "r"(expected) : "memory");
+#elif !defined(__CUDACC__)
+    emulate_arrivals_begin(&a->word, expected);
+#endif
+}
+DEVICE void arrivals_ready()
+{
+#ifdef HOPPER_CODE
+    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async;" ::: "memory");
+#endif
+}
+
+/* Counts one arrival. */
+DEVICE void arrive(arrivals *a)
+{
+#ifdef HOPPER_CODE
+    asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(a)) : "memory");
+#elif !defined(__CUDACC__)
+    emulate_arrive(&a->word, 0);
+#endif
+}
+/* The same at the barrier of a block of the cluster that lies where `a` does here. */
+DEVICE void arrive_at(arrivals *a, int block)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(shared_address(a)),
+                 "r"(block)
+                 : "memory");
+#elif !defined(__CUDACC__)
+    (void)block;
+    emulate_arrive(&a->word, 0);
+#endif
+}
+/* Counts one arrival, after which so many bytes are due. */
+DEVICE void arrive_for(arrivals *a, int bytes)
+{
+#ifdef HOPPER_CODE
+    asm volatile("mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(a)), "r"(bytes) : "memory");
+#elif !defined(__CUDACC__)
+    emulate_arrive(&a->word, bytes);
+#endif
+}
+/* Waits until the phase of this parity has ended: 0, 1, 0, ... from the first on. */
+DEVICE void await(arrivals *a, uint32_t parity)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred done;\nagain:\n"
+                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+                 "@!done bra again;\n}" ::"r"(shared_address(a)),
+                 "r"(parity)
+                 : "memory");
+#elif !defined(__CUDACC__)
+    emulate_await(&a->word, parity);
+#endif
+}
+
+/* Columns `column` .. +63 of rows `row` .. of the map's matrix to a tile; what lies outside the matrix arrives as zeros. One thread. */
+DEVICE void tensor_load(void *to, const su_cuda_map *map, int column, int row, arrivals *a)
+{
+#ifdef HOPPER_CODE
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
+                     shared_address(to)),
+                 "l"(map), "r"(column), "r"(row), "r"(shared_address(a))
+                 : "memory");
+#elif !defined(__CUDACC__)
+    emulate_tensor_load(to, map, column, row, &a->word);
+#endif
+}
+/* The same to that place of every block of the cluster whose bit is set, and for its barrier. */
+DEVICE void tensor_load_for(void *to, const su_cuda_map *map, int column, int row, arrivals *a, int blocks)
+{
+#ifdef HOPPER_CODE
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, "
+                 "%3}], [%4], %5;" ::"r"(shared_address(to)),
+                 "l"(map), "r"(column), "r"(row), "r"(shared_address(a)), "h"((uint16_t)blocks)
+                 : "memory");
+#elif !defined(__CUDACC__)
+    (void)blocks;
+    emulate_tensor_load(to, map, column, row, &a->word);
+#endif
+}
+
+/* A barrier of `threads` threads of the block, whole warps; ids 1 .. 15, a set of threads each. */
+DEVICE void meet(int id, int threads)
+{
+#ifdef __CUDACC__
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#else
+    emulate_meet(id, threads);
+#endif
+}
+/* A barrier of all threads of the cluster that have not ended. */
+template <int CLUSTER> DEVICE void meet_cluster()
+{
+#ifdef HOPPER_CODE
+    if (CLUSTER > 1) asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+DEVICE int place_in_cluster()
+{
+    uint32_t place = 0;
+#ifdef HOPPER_CODE
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(place));
+#endif
+    return (int)place;
+}
+
+/* The threads of a group have so many registers from here on; a multiple of 8. */
+template <int N> DEVICE void fewer_registers()
+{
+#ifdef HOPPER_CODE
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+#endif
+}
+template <int N> DEVICE void more_registers()
+{
+#ifdef HOPPER_CODE
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+#endif
+}
+
+/* A matrix in shared memory as a product reads it: a tile from one of its columns on, a multiple of 16. */
+struct matrix_place {
+    uint64_t at;
+};
+DEVICE matrix_place matrix_at(const void *tile)
+{
+#ifdef __CUDACC__
+    const uint64_t at = shared_address(tile);
+#else
+    const uint64_t at = emulate_shared_address(tile);
+#endif
+    /* address/16; 1,024 bytes from eight rows to the next eight; 128-byte swizzle */
+    return matrix_place{(at >> 4 & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62};
+}
+DEVICE matrix_place columns_on(matrix_place m, int columns)
+{
+    return matrix_place{m.at + (uint64_t)(columns * 2 >> 4)};
+}
+
+/* Around products: registers and shared memory are as the thread left them; what was begun is one part; at most N parts go on. */
+DEVICE void group_fence()
+{
+#ifdef HOPPER_CODE
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+DEVICE void group_commit()
+{
+#ifdef HOPPER_CODE
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+template <int N> DEVICE void group_wait()
+{
+#ifdef HOPPER_CODE
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+#endif
+}
+
+/* All threads of a group; add: D += instead of D =. */
+#define ACCUMULATOR8(i) \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+DEVICE void group_multiply_add(float (&d)[GROUP_NUMBERS], matrix_place a, matrix_place b, bool add)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, "
+                 "%8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, "
+                 "%24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, "
+                 "%40, %41, %42, %43, %44, %45, %46, %47, "
+                 "%48, %49, %50, %51, %52, %53, %54, %55, "
+                 "%56, %57, %58, %59, %60, %61, %62, %63, "
+                 "%64, %65, %66, %67, %68, %69, %70, %71, "
+                 "%72, %73, %74, %75, %76, %77, %78, %79, "
+                 "%80, %81, %82, %83, %84, %85, %86, %87, "
+                 "%88, %89, %90, %91, %92, %93, %94, %95, "
+                 "%96, %97, %98, %99, %100, %101, %102, %103, "
+                 "%104, %105, %106, %107, %108, %109, %110, %111, "
+                 "%112, %113, %114, %115, %116, %117, %118, %119, "
+                 "%120, %121, %122, %123, %124, %125, %126, %127}, "
+                 "%128, %129, p, 1, 1, 0, 0;\n}\n"
+                 : ACCUMULATOR8(0), ACCUMULATOR8(8), ACCUMULATOR8(16), ACCUMULATOR8(24), ACCUMULATOR8(32),
+                    ACCUMULATOR8(40), ACCUMULATOR8(48), ACCUMULATOR8(56), ACCUMULATOR8(64), ACCUMULATOR8(72),
+                    ACCUMULATOR8(80), ACCUMULATOR8(88), ACCUMULATOR8(96), ACCUMULATOR8(104), ACCUMULATOR8(112),
+                    ACCUMULATOR8(120)
+                 : "l"(a.at), "l"(b.at), "r"((int)add));
+#elif !defined(__CUDACC__)
+    emulate_group_multiply_add(d, a.at, b.at, add);
+#endif
+}
+#undef ACCUMULATOR8
+
+#endif
