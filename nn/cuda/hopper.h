@@ -77,12 +77,13 @@ DEVICE void arrive(arrivals *a)
     emulate_arrive(&a->word, 0);
 #endif
 }
-/* The same at the barrier of a block of the cluster that lies where `a` does here. */
+/* The same at the barrier of a block of the cluster that lies where `a` does here. Products that read shared memory have ended
+ * for this thread; writes of its own to global memory are not ordered by it (.release.cluster would be a fence of the GPU). */
 DEVICE void arrive_at(arrivals *a, int block)
 {
 #ifdef HOPPER_CODE
     asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(shared_address(a)),
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(shared_address(a)),
                  "r"(block)
                  : "memory");
 #elif !defined(__CUDACC__)
@@ -104,7 +105,7 @@ DEVICE void await(arrivals *a, uint32_t parity)
 {
 #ifdef HOPPER_CODE
     asm volatile("{\n.reg .pred done;\nagain:\n"
-                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
                  "@!done bra again;\n}" ::"r"(shared_address(a)),
                  "r"(parity)
                  : "memory");
