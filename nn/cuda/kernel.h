@@ -4,7 +4,8 @@
  * Rules, so that both hold:
  *   - blocks are whole warps; every thread of a warp takes part in every warp operation (mask: all lanes);
  *   - shared memory through SHARED and DYNAMIC_SHARED;
- *   - no atomics: sums are split by the problem's size and joined in a fixed order;
+ *   - no atomics: sums are split by the problem's size and joined in a fixed order. But take_places, for what is
+ *     sorted afterwards;
  *   - arithmetic in float (double where said), stored as T: float or bf16.
  *
  * Global memory is read and written 16 bytes at a time where width and addresses allow it: kernels take
@@ -230,6 +231,18 @@ DEVICE float block_max(float x, float *room)
     return most;
 }
 enum { ROOM = 32 }; /* of block_sum and block_max: warps of the largest block */
+
+/* n places behind those that have been taken: the first. Who gets which changes from run to run. */
+DEVICE uint32_t take_places(uint32_t *counter, uint32_t n)
+{
+#ifdef __CUDACC__
+    return atomicAdd(counter, n);
+#else
+    const uint32_t first = *counter;
+    *counter += n;
+    return first;
+#endif
+}
 
 /* --- random numbers: Philox4x32-10, the words of base/rng.c --- */
 

@@ -12,13 +12,15 @@
  * Rows of floats. The product is one of floats, and SPARE candidates are kept besides. Only where more than SPARE rows
  * lie within the rounding of the k-th score may the choice among them differ, as on the CPU.
  *
- * Rows of bf16. The product is one of bf16 on tensor cores, written as bf16, and MORE candidates are kept. With q' the
- * query rounded to bf16, t the sum as it is formed in float, o as it is written, and X no less than any row's length:
+ * Rows of bf16. The product is one of bf16 on tensor cores, written as bf16, and MORE candidates are kept. On a Hopper GPU
+ * scores are floats and not written at all (search_hopper.cu). With q' the query rounded to bf16, t the sum as it is formed in
+ * float, o as it is written, and X no less than any row's length:
  *
  *     |<q,x> - <q',x>| <= |q - q'| X                                                    [Cauchy-Schwarz]
  *     |<q',x> - t|     <= (width + 64) 2^-22 |q'| X      products are exact; every addition loses at most 2^-22 of the
  *                                                        sum of magnitudes, four times what rounding to float does
- *     |t - o|          <= 2^-8.99 |o|                    rounding to bf16, seen from the rounded side
+ *     |t - o|          <= 2^-8.99 |o|                    rounding to bf16, seen from the rounded side; 0 where nothing
+ *                                                    is written
  *
  * So no row that was not kept scores above o + 2^-8.99 |o| + (|q - q'| + (width + 64) 2^-22 |q'|) X with o the least
  * kept. Where that lies below the k-th exact score the answer is proven; a query for which it does not is answered
@@ -26,6 +28,7 @@
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
 #include "nn/cuda/product.h"
+#include "nn/cuda/search.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -41,47 +44,10 @@ enum {
     SPARE = 16,
     MORE = 54,
     PACKED = 8,          /* scores of bf16 that a thread reads together */
-    FILTERS = 128,       /* threads: every block of 1,024 queries runs at once */
-    JOINING = 2048,      /* keys in shared memory: a list, and what may join it */
-    SOME = FILTERS,      /* so few are sorted by counting */
     OWN_PACKS = (COLUMNS + PACKED * FILTERS - 1) / (PACKED * FILTERS), /* of a thread: a bit of a word each */
 };
 
 static constexpr float PART = 0x1.03p-9f; /* of a number of bf16: how far from it what was rounded may lie */
-
-DEVICE uint64_t key_of(float score, int64_t row)
-{
-    const uint32_t bits = float_bits(score + 0.0f); /* -0 becomes 0 */
-    const uint32_t order = score != score ? 0 : bits >> 31 ? ~bits : bits | 0x80000000u; /* NaN behind every number */
-    return (uint64_t)order << 32 | (0xffffffffu - (uint32_t)row);
-}
-
-DEVICE float score_of(uint64_t key)
-{
-    const uint32_t order = (uint32_t)(key >> 32);
-    return bits_float(order >> 31 ? order & 0x7fffffffu : ~order);
-}
-
-DEVICE int64_t row_of(uint64_t key)
-{
-    return (int64_t)(0xffffffffu - (uint32_t)key);
-}
-
-/* keys [count], a power of two, largest first: a bitonic network. */
-DEVICE void sort_keys(uint64_t *keys, int count)
-{
-    for (int size = 2; size <= count; size *= 2) {
-        for (int apart = size / 2; apart > 0; apart /= 2) {
-            for (int e = (int)threadIdx.x; e < count / 2; e += (int)blockDim.x) {
-                const int i = e / apart * apart * 2 + e % apart, j = i + apart;
-                const bool falling = (i & size) == 0;
-                const uint64_t a = keys[i], b = keys[j];
-                if ((a < b) == falling) keys[i] = b, keys[j] = a;
-            }
-            __syncthreads();
-        }
-    }
-}
 
 /* lists [queries][kept], largest first; 0 where there is none yet. Scores [queries][COLUMNS] of rows from `first`. */
 __global__ void __launch_bounds__(THREADS)
@@ -222,26 +188,6 @@ DEVICE uint32_t joining_packs(const bf16 *row, int count, float least)
     return packs;
 }
 
-/* The keys [used] of the list and of what joined it, sorted; zeros behind them. */
-DEVICE void sort_joined(uint64_t *keys, int used)
-{
-    if (used <= SOME) {
-        const int i = (int)threadIdx.x;
-        const uint64_t key = i < used ? keys[i] : 0;
-        int rank = 0;
-        for (int j = 0; j < used; j++) rank += keys[j] > key || (keys[j] == key && j < i);
-        __syncthreads();
-        if (i < used) keys[rank] = key;
-        __syncthreads();
-        return;
-    }
-    int size = 2 * SOME;
-    while (size < used) size *= 2;
-    for (int i = used + (int)threadIdx.x; i < size; i += FILTERS) keys[i] = 0;
-    __syncthreads();
-    sort_keys(keys, size);
-}
-
 /* Every thread's number of keys becomes its place among all; the sum is returned. totals [FILTERS / WARP]. */
 DEVICE int place(int &own, int *totals)
 {
@@ -311,10 +257,11 @@ __global__ void __launch_bounds__(FILTERS, 8)
 }
 
 /* A block has a query: its candidates in the order of their exact scores, and whether that is proven (see above).
- * whole: every row of x is among the candidates. */
+ * whole: every row of x is among the candidates. lost: NULL where scores were rounded to bf16; else proven is -1 for those whose
+ * list may lack a row. */
 __global__ void __launch_bounds__(THREADS)
     search_order(int64_t *rows, float *scores, int32_t *proven, const uint64_t *lists, const double *exact, const double *reach,
-                 const double *squares, int parts, int kept, int k, bool whole)
+                 const double *squares, int parts, const int32_t *lost, int kept, int k, bool whole)
 {
     SHARED(uint64_t, keys, KEPT_MOST);
     const int64_t q = blockIdx.x;
@@ -334,9 +281,10 @@ __global__ void __launch_bounds__(THREADS)
         for (int p = 0; p < parts; p++) longest = squares[p] > longest ? squares[p] : longest;
         const double off = reach[q] * sqrt(longest) * (1 + 1e-4); /* squares were summed in float */
         const double least = (double)score_of(list[kept - 1]), size = least < 0 ? -least : least;
-        const double limit = least + (double)PART * size + off + 1e-37;
+        const double limit = least + (lost ? 0.0 : (double)PART) * size + off + 1e-37;
         /* off < 1e25: no sum has left float's range. A list with room left has met NaN. */
         proven[q] = key != 0 && (whole || (list[kept - 1] != 0 && off < 1e25 && (float)limit < score_of(key)));
+        if (lost && lost[q]) proven[q] = -1;
     }
 }
 
@@ -373,27 +321,6 @@ static void order_candidates(int64_t *rows, float *scores, hit *hits, const uint
     for (int i = 0; i < kept; i++)
         if (list[i]) hits[n++] = hit{(float)exact[i], (int64_t)(0xffffffffu - (uint32_t)list[i])};
     order(rows, scores, hits, n, k);
-}
-
-typedef struct {
-    su_cuda *c;
-    const float *queries; /* the group's first */
-    const void *x;
-    bool half; /* x is of bf16 */
-    int64_t group, n;
-    int width, kept;
-    uint64_t *lists;       /* device: [group][kept] */
-    double *exact;         /* device: the same */
-    void *scores;          /* device: [group][COLUMNS], float or bf16 */
-    float *tile;           /* device: [COLUMNS][width], rows of bf16 as floats */
-    bf16 *halves;          /* device: [group][stride], queries as the product of bf16 reads them */
-    double *reach;         /* device: [group] */
-    int stride;
-} search_work;
-
-static const void *row_at(const search_work *w, int64_t row)
-{
-    return (const char *)w->x + (size_t)(row * w->width) * (w->half ? sizeof(bf16) : sizeof(float));
 }
 
 static void multiply(const search_work *w, const void *queries, int64_t stride, const void *rows, int64_t count, su_dtype type)
@@ -520,15 +447,12 @@ static int find_longest(const search_work *w, double *squares, double longest)
 static void filter_group(const search_work *w)
 {
     su_cuda *c = w->c;
-    launch(c, "top_k", su_cuda_parts(w->group, THREADS / WARP), THREADS, 0, search_queries)(w->halves, w->reach, w->queries,
-                                                                                           w->group, w->width, w->stride);
     c->ops.zero(&c->device, w->lists, (size_t)(w->group * w->kept) * sizeof *w->lists);
     for (int64_t first = 0; first < w->n; first += COLUMNS) {
         const int64_t count = su_cuda_least(w->n - first, COLUMNS);
         multiply(w, w->halves, w->stride, row_at(w, first), count, SU_DTYPE_BF16);
         launch(c, "top_k", w->group, FILTERS, 0, search_filter)(w->lists, w->kept, (const bf16 *)w->scores, first, (int)count);
     }
-    rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
 }
 
 /* proven: host, [nq]. */
@@ -544,7 +468,8 @@ static su_status search_halves(search_work *w, int64_t *rows, float *scores, int
                             su_cuda_room(most * COLUMNS, sizeof(bf16)),     su_cuda_room(most * w->stride, sizeof(bf16)),
                             su_cuda_room(most, sizeof(double)),             su_cuda_room(LONGEST_BLOCKS, sizeof(double)),
                             su_cuda_room(most * k, sizeof(int64_t)),        su_cuda_room(most * k, sizeof(float)),
-                            su_cuda_room(most, sizeof(int32_t))};
+                            su_cuda_room(most, sizeof(int32_t)),            su_cuda_room(most, sizeof(uint32_t)),
+                            su_cuda_room(most, sizeof(float)),              su_cuda_room(most, sizeof(int32_t))};
     enum { PARTS = sizeof sizes / sizeof *sizes };
     size_t bytes = 0;
     for (size_t size : sizes) bytes += size;
@@ -557,18 +482,35 @@ static su_status search_halves(search_work *w, int64_t *rows, float *scores, int
     w->halves = (bf16 *)(void *)at[3];
     w->reach = (double *)(void *)at[4];
     double *squares = (double *)(void *)at[5];
+    w->counts = (uint32_t *)(void *)at[9];
+    w->least = (float *)(void *)at[10];
+    w->lost = (int32_t *)(void *)at[11];
     const int blocks = find_longest(w, squares, longest);
     su_status status = SU_OK;
-    for (int64_t first = 0; first < nq && !status; first += HALF_QUERIES, w->queries += (int64_t)HALF_QUERIES * w->width) {
+    bool hopper = su_cuda_searches_hopper(w);
+    for (int64_t first = 0; first < nq && !status;) {
         w->group = su_cuda_least(nq - first, HALF_QUERIES);
-        filter_group(w);
+        launch(c, "top_k", su_cuda_parts(w->group, THREADS / WARP), THREADS, 0, search_queries)(w->halves, w->reach, w->queries,
+                                                                                               w->group, w->width, w->stride);
+        if (hopper)
+            su_cuda_search_hopper(w);
+        else
+            filter_group(w);
+        rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
         launch(c, "top_k", w->group, THREADS, 0, search_order)((int64_t *)(void *)at[6], (float *)(void *)at[7],
                                                               (int32_t *)(void *)at[8], w->lists, w->exact, w->reach, squares,
-                                                              blocks, w->kept, (int)k, w->kept == w->n);
+                                                              blocks, hopper ? w->lost : NULL, w->kept, (int)k, w->kept == w->n);
         d->ops->download(d, rows + first * k, at[6], (size_t)(w->group * k) * sizeof *rows);
         d->ops->download(d, scores + first * k, at[7], (size_t)(w->group * k) * sizeof *scores);
         d->ops->download(d, proven + first, at[8], (size_t)w->group * sizeof *proven);
         status = d->ops->sync(d, err);
+        bool lost = false;
+        for (int64_t q = 0; q < w->group && !status; q++) lost |= proven[first + q] < 0;
+        if (lost) { /* an order of rows that is none of chance: this group again, and those behind it, as other GPUs do */
+            hopper = false;
+            continue;
+        }
+        first += HALF_QUERIES, w->queries += (int64_t)HALF_QUERIES * w->width;
     }
     return status;
 }

@@ -55,6 +55,8 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     d->ops->sum_squares(d, &squares, m[5], NUMBERS);
     d->ops->adamw(d, m[5], m[15], m[16], m[15], &adamw, NUMBERS);
     note(o, d->ops->top_k(d, best, scores, m[14], m[14], d->acc, 0, 2, ROWS, WIDTH, 1, &err), &err);
+    if (d->act == SU_DTYPE_BF16)
+        note(o, d->ops->top_k(d, best, scores, m[14], m[0], d->act, 0, 2, ROWS, WIDTH, 1, &err), &err);
     note(o, d->ops->largest(d, which, values, log_sums, m[0], ROWS, WIDTH, 1, &err), &err);
 }
 
