@@ -5,7 +5,10 @@
  * fast: it has no tensor cores. */
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
+#include "nn/cuda/hopper_product.h"
 #include "nn/cuda/library.h"
+#include <stdlib.h>
+#include <string.h>
 
 enum { TILE = 64, DEPTH = 16, EACH = 4, SIDE = TILE / EACH, STRIDE = TILE + 4 };
 
@@ -81,6 +84,17 @@ void su_cuda_multiply(su_cuda *c, const su_cuda_product *p)
     if (p->m <= 0 || p->n <= 0) return;
     if (c->library && p->k > 0 && c->library->multiply(c, p)) return;
     su_cuda_multiply_own(c, p);
+}
+
+bool su_cuda_hopper(const su_cuda *c)
+{
+#if defined(SUTURE_SM90A) || !defined(__CUDACC__)
+    const char *wish = getenv("SUTURE_PRODUCT");
+    return c->properties.major == 9 && c->properties.minor == 0 && !(wish && strcmp(wish, "library") == 0);
+#else
+    (void)c;
+    return false;
+#endif
 }
 
 /* --- the bits of a product: sum over its 4-byte words of (word + 1) times an odd number of its place, modulo 2^64 --- */

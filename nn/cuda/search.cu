@@ -261,7 +261,7 @@ __global__ void __launch_bounds__(FILTERS, 8)
  * list may lack a row. */
 __global__ void __launch_bounds__(THREADS)
     search_order(int64_t *rows, float *scores, int32_t *proven, const uint64_t *lists, const double *exact, const double *reach,
-                 const double *squares, int parts, const int32_t *lost, int kept, int k, bool whole)
+                 const double *squares, int parts, const int32_t *lost, const float *above, int kept, int k, bool whole)
 {
     SHARED(uint64_t, keys, KEPT_MOST);
     const int64_t q = blockIdx.x;
@@ -279,8 +279,9 @@ __global__ void __launch_bounds__(THREADS)
         if (rank < k - 1) continue;
         double longest = 0;
         for (int p = 0; p < parts; p++) longest = squares[p] > longest ? squares[p] : longest;
-        const double off = reach[q] * sqrt(longest) * (1 + 1e-4); /* squares were summed in float */
-        const double least = (double)score_of(list[kept - 1]), size = least < 0 ? -least : least;
+        const double off = reach_of(reach[q], longest);
+        const double kept_least = (double)score_of(list[kept - 1]), least = lost && above[q] > kept_least ? above[q] : kept_least;
+        const double size = least < 0 ? -least : least;
         const double limit = least + (lost ? 0.0 : (double)PART) * size + off + 1e-37;
         /* off < 1e25: no sum has left float's range. A list with room left has met NaN. */
         proven[q] = key != 0 && (whole || (list[kept - 1] != 0 && off < 1e25 && (float)limit < score_of(key)));
@@ -493,13 +494,14 @@ static su_status search_halves(search_work *w, int64_t *rows, float *scores, int
         launch(c, "top_k", su_cuda_parts(w->group, THREADS / WARP), THREADS, 0, search_queries)(w->halves, w->reach, w->queries,
                                                                                                w->group, w->width, w->stride);
         if (hopper)
-            su_cuda_search_hopper(w);
+            su_cuda_search_hopper(w, squares, blocks, (int)k);
         else
             filter_group(w);
         rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
         launch(c, "top_k", w->group, THREADS, 0, search_order)((int64_t *)(void *)at[6], (float *)(void *)at[7],
                                                               (int32_t *)(void *)at[8], w->lists, w->exact, w->reach, squares,
-                                                              blocks, hopper ? w->lost : NULL, w->kept, (int)k, w->kept == w->n);
+                                                              blocks, hopper ? w->lost : NULL, w->least, w->kept, (int)k,
+                                                              w->kept == w->n);
         d->ops->download(d, rows + first * k, at[6], (size_t)(w->group * k) * sizeof *rows);
         d->ops->download(d, scores + first * k, at[7], (size_t)(w->group * k) * sizeof *scores);
         d->ops->download(d, proven + first, at[8], (size_t)w->group * sizeof *proven);

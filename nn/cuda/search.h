@@ -66,6 +66,13 @@ DEVICE void sort_joined(uint64_t *keys, int used)
     sort_keys(keys, size);
 }
 
+/* How far a score may lie from its true value: of a query's reach, in lengths, and the longest row's square, which was summed in
+ * float. */
+DEVICE double reach_of(double reach, double square)
+{
+    return reach * sqrt(square) * (1 + 1e-4);
+}
+
 typedef struct {
     su_cuda *c;
     const float *queries; /* the group's first */
@@ -92,7 +99,8 @@ static inline const void *row_at(const search_work *w, int64_t row)
 
 /* Whether su_cuda_search_hopper is for this GPU and these rows. */
 bool su_cuda_searches_hopper(const search_work *w);
-/* Fills the lists of the group, whose queries are in halves. lost: those whose list may lack a row. */
-void su_cuda_search_hopper(const search_work *w);
+/* Fills the lists of the group, whose queries are in halves, for their k best. least: no row that is in no list scores more.
+ * lost: those whose list may lack a row. squares: device, [parts], see find_longest. */
+void su_cuda_search_hopper(const search_work *w, const double *squares, int parts, int k);
 
 #endif

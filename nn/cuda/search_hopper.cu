@@ -1,8 +1,9 @@
 /* Exact search among rows of bf16 on a Hopper GPU: scores are compared where the product has them, in registers, and never
  * written.
  *
- * Rows of x come in spans. In a span each query has a threshold, the least score of its list as it was before; the key of a row
- * with a score above that is appended to the query's buffer in global memory, at a place that an atomic counter gives. Then
+ * Rows of x come in spans. In a span each query has a threshold, the least score of its list as it was before, or more: a row
+ * that scores less than the k-th best by twice what rounding may do is none of the k best, since k rows lie above it whatever
+ * rounding did. That lets few rows join. The key of a row with a score above the threshold is appended to the query's buffer in global memory, at a place that an atomic counter gives. Then
  * the buffers are merged into the lists:
  *
  *   the first span   as many rows as a buffer holds: each is appended
@@ -21,7 +22,6 @@ enum { MORE_ROWS = 3, MOST_ROWS = 1 << 30 /* of a span */ };
 
 /* What to do with scores of queries (rows of C) and rows of a span (its columns). */
 struct joining_finish {
-    static constexpr bool STAGED = false;
     uint64_t *joining; /* [queries][room] */
     uint32_t *counts;  /* [queries] */
     const float *least;
@@ -73,23 +73,30 @@ struct joining_finish {
 
 /* A block has a query: what was appended joins its list, and the threshold follows. */
 __global__ void __launch_bounds__(FILTERS, 8)
-    search_merge(uint64_t *lists, int kept, const uint64_t *joining, uint32_t *counts, float *least, int32_t *lost, int room)
+    search_merge(uint64_t *lists, int kept, const uint64_t *joining, uint32_t *counts, float *least, int32_t *lost, int room,
+                 const double *reach, const double *squares, int parts, int k)
 {
     SHARED(uint64_t, keys, JOINING);
+    SHARED(double, most, FILTERS);
     const int64_t q = blockIdx.x;
     uint64_t *list = lists + q * kept;
     const uint32_t found = counts[q];
     if (found == 0) return;
     const int used = kept + (int)(found < (uint32_t)room ? found : (uint32_t)room);
     for (int i = (int)threadIdx.x; i < used; i += FILTERS) keys[i] = i < kept ? list[i] : joining[q * room + i - kept];
+    double square = 0;
+    for (int p = (int)threadIdx.x; p < parts; p += FILTERS) square = squares[p] > square ? squares[p] : square;
+    most[threadIdx.x] = square;
     __syncthreads();
     sort_joined(keys, used);
     for (int i = (int)threadIdx.x; i < kept; i += FILTERS) list[i] = keys[i];
     if (threadIdx.x > 0) return;
-    const float worst = score_of(keys[kept - 1]);
+    for (int i = 1; i < FILTERS; i++) square = most[i] > square ? most[i] : square;
+    const double best = (double)score_of(keys[k - 1]), size = best < 0 ? -best : best;
+    const float worst = score_of(keys[kept - 1]), enough = (float)(best - 2.001 * reach_of(reach[q], square) - 1e-6 * size - 1e-37);
     const bool over = found > (uint32_t)room;
     counts[q] = 0;
-    least[q] = over || worst != worst ? INFINITY : worst;
+    least[q] = over || worst != worst ? INFINITY : fmaxf(worst, enough);
     if (over) lost[q] = 1;
 }
 
@@ -98,7 +105,7 @@ bool su_cuda_searches_hopper(const search_work *w)
     return su_cuda_hopper(w->c) && su_cuda_packs(w->width, sizeof(bf16), w->x, w->halves, NULL);
 }
 
-void su_cuda_search_hopper(const search_work *w)
+void su_cuda_search_hopper(const search_work *w, const double *squares, int parts, int k)
 {
     su_cuda *c = w->c;
     const int room = JOINING - w->kept;
@@ -117,6 +124,7 @@ void su_cuda_search_hopper(const search_work *w)
         if (!hopper_multiply(c, "top_k", w->halves, w->stride, row_at(w, first), w->width, w->group, count, w->width, true,
                              finish))
             su_cuda_fail(c, SU_EINVAL, "a search that its kernel is not for");
-        launch(c, "top_k", w->group, FILTERS, 0, search_merge)(w->lists, w->kept, joining, w->counts, w->least, w->lost, room);
+        launch(c, "top_k", w->group, FILTERS, 0, search_merge)(w->lists, w->kept, joining, w->counts, w->least, w->lost, room,
+                                                              w->reach, squares, parts, k);
     }
 }
