@@ -140,20 +140,11 @@ DEVICE void tensor_load_for(void *to, const su_cuda_map *map, int column, int ro
 #endif
 }
 
-/* A barrier of `threads` threads of the block, whole warps; ids 1 .. 15, a set of threads each. */
-DEVICE void meet(int id, int threads)
-{
-#ifdef __CUDACC__
-    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-#else
-    emulate_meet(id, threads);
-#endif
-}
 /* A barrier of all threads of the cluster that have not ended. */
 template <int CLUSTER> DEVICE void meet_cluster()
 {
 #ifdef HOPPER_CODE
-    if (CLUSTER > 1) asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    if (CLUSTER > 1) asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 #endif
 }
 DEVICE int place_in_cluster()

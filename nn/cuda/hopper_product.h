@@ -76,13 +76,14 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
 #else
     char *room = raw;
 #endif
-    arrivals *full = (arrivals *)(void *)(room + PLACES * SLICES_BYTES), *empty = full + PLACES;
+    arrivals *full = (arrivals *)(void *)(room + PLACES * SLICES_BYTES), *empty = full + PLACES, *begun = empty + PLACES;
     const int group = (int)threadIdx.x / GROUP;
     if (threadIdx.x == 0) {
         for (int s = 0; s < PLACES; s++) {
             arrivals_begin(full + s, 1);
             arrivals_begin(empty + s, 2 * CLUSTER);
         }
+        arrivals_begin(begun, 1);
         arrivals_ready();
     }
     __syncthreads();
@@ -118,8 +119,8 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
         auto leave = [&](int stage) {
             if (thread < CLUSTER) arrive_at(empty + stage, thread);
         };
-        const int begun = BEHIND < p.slices ? BEHIND - 1 : p.slices - 1;
-        if (half == 1 && rounds > 0) meet(1, 2 * GROUP);
+        const int ahead = BEHIND < p.slices ? BEHIND - 1 : p.slices - 1;
+        if (half == 1 && rounds > 0) await(begun, 0);
         for (int64_t i = 0; i < rounds; i++) {
             tile_of<CLUSTER>(row, column, i, p);
             int before = 0;
@@ -134,7 +135,7 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
                 group_wait<1>();
                 if (slice > 0) leave(before);
                 before = s.at;
-                if (half == 0 && i == 0 && slice == begun) meet(1, 2 * GROUP);
+                if (half == 0 && thread == 0 && i == 0 && slice == ahead) arrive(begun);
             }
             group_wait<0>();
             leave(before);

@@ -17,7 +17,7 @@ emulate_index threadIdx, blockIdx, blockDim, gridDim;
 namespace
 {
 enum { STACK = 256 << 10, MOST_THREADS = 1024, ARENA = 228 << 10, FENCE = 32, STATIC_MOST = 48 << 10 };
-enum state { READY, AT_WARP, AT_BLOCK, AT_MEETING, WAITING, ENDED };
+enum state { READY, AT_WARP, AT_BLOCK, WAITING, ENDED };
 
 struct copy {
     void *to;
@@ -35,7 +35,7 @@ struct fiber {
     emulate_index index; /* of the thread that it runs */
     size_t shared;      /* bytes of static shared memory asked for so far */
     unsigned exchanges; /* so far: its parity chooses the buffer */
-    int operation;      /* at a warp operation, or at a meeting: which */
+    int operation;      /* at a warp operation: which */
     copy *copies;       /* to shared memory, not yet waited for: [copy_count] of copy_room */
     int copy_count, copy_room;
 };
@@ -53,7 +53,6 @@ struct machine {
     int fence_count;
     size_t used; /* by the last block */
     int now;              /* fiber that runs */
-    int met[16], meeting[16]; /* threads that are there, and that must be */
     int64_t events;           /* something happened for which a thread may have waited */
 #if defined(__x86_64__)
     void *scheduler;
@@ -170,7 +169,7 @@ void run_warp(int w)
                 operation = f->operation;
                 at_warp++;
             }
-            at_block += f->where == AT_BLOCK || f->where == AT_MEETING;
+            at_block += f->where == AT_BLOCK;
             waiting += f->where == WAITING;
         }
         if (at_warp == 0 || waiting > 0) return;
@@ -198,7 +197,6 @@ void run_block(int threads)
         m.fibers[t].shared = 0;
         m.fibers[t].exchanges = 0;
     }
-    memset(m.met, 0, sizeof m.met);
     const int warps = threads / 32;
     for (;;) {
         const int64_t events = m.events;
@@ -379,22 +377,6 @@ void emulate_await(uint64_t *word, uint32_t parity)
         to_scheduler();
     }
     m.events++;
-}
-
-void emulate_meet(int id, int threads)
-{
-    fiber *f = &m.fibers[m.now];
-    if (id < 1 || id > 15 || threads % 32 || (m.met[id] && m.meeting[id] != threads)) stop("a meeting that cannot be");
-    m.meeting[id] = threads;
-    m.events++;
-    f->where = AT_MEETING;
-    f->operation = id;
-    if (++m.met[id] == threads) {
-        m.met[id] = 0;
-        for (int t = 0; t < MOST_THREADS; t++)
-            if (m.fibers[t].where == AT_MEETING && m.fibers[t].operation == id) m.fibers[t].where = WAITING;
-    }
-    to_scheduler();
 }
 
 uint32_t emulate_shared_address(const void *p)

@@ -149,7 +149,6 @@ void emulate_arrivals_begin(uint64_t *word, int expected);
 void emulate_arrive(uint64_t *word, int bytes);
 void emulate_await(uint64_t *word, uint32_t parity);
 void emulate_tensor_load(void *to, const su_cuda_map *map, int column, int row, uint64_t *word);
-void emulate_meet(int id, int threads);
 uint32_t emulate_shared_address(const void *p);
 void emulate_group_multiply_add(float *d, uint64_t a, uint64_t b, bool add);
 
