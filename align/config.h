@@ -48,8 +48,8 @@ typedef struct {
     double holdout; /* share of the training groups kept out to choose the best epoch, 0: none, the last epoch
                        counts */
     bool keep_best; /* model.safetensors is the epoch with the best holdout MRR; false: the last */
-    int64_t checkpoint_steps; /* a resumable checkpoint every so many steps, besides every epoch's end; 0:
-                                 epochs only */
+    int64_t checkpoint_steps; /* a resumable checkpoint every so many steps, besides those at the ends of
+                                 epochs (align/run.h); 0: these only */
     su_augment augment;
 } su_train_config;
 

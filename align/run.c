@@ -100,6 +100,20 @@ static su_status save_checkpoint(su_run *r, su_error *err)
                           err);
 }
 
+/* An epoch's end writes no checkpoint before this many times what the last one took has passed: they take a
+ * fiftieth of the time at most, however large the model and short the epoch. */
+enum { CHECKPOINT_PAUSE = 50 };
+
+static su_status checkpoint(su_run *r, su_error *err)
+{
+    double from = seconds_now();
+    su_status st = save_checkpoint(r, err);
+    double took = seconds_now() - from;
+    r->saving_seconds += took;
+    r->next_save = from + took + CHECKPOINT_PAUSE * took;
+    return st;
+}
+
 /* Where a checkpoint stands. */
 typedef struct {
     int64_t done, best_epoch;
@@ -281,6 +295,7 @@ void su_run_close(su_run *r)
 
 su_status su_run_train(su_run *r, const su_run_work *work, su_error *err)
 {
+    enum { STOP, DUE, FLAGS };
     const su_run_options *o = &r->options;
     su_status st = SU_OK;
     char what[64], note[96];
@@ -297,17 +312,19 @@ su_status su_run_train(su_run *r, const su_run_work *work, su_error *err)
         r->done++;
         snprintf(note, sizeof note, "loss %.3f", loss);
         su_progress_step(progress, (in_epoch + 1) * o->batch, note);
-        double asked = o->stop && *o->stop;
-        st = su_comm_max(comm_of(r), &asked, 1, err);
+        double flags[FLAGS] = {
+            [STOP] = o->stop && *o->stop, [DUE] = writes(r) && seconds_now() >= r->next_save};
+        st = su_comm_max(comm_of(r), flags, FLAGS, err); /* all ranks save together, by rank 0's clock */
         if (st) break;
-        bool stop = asked > 0.0, ends = in_epoch + 1 == o->batches;
+        bool stop = flags[STOP] > 0.0, ends = in_epoch + 1 == o->batches;
+        bool save = stop || r->done == r->steps || (ends && flags[DUE] > 0.0) ||
+                    (o->checkpoint_steps > 0 && r->done % o->checkpoint_steps == 0);
         if (ends) {
             su_progress_free(progress);
             progress = NULL;
             st = work->epoch(work->context, epoch + 1, err);
         }
-        if (!st && (ends || stop || (o->checkpoint_steps > 0 && r->done % o->checkpoint_steps == 0)))
-            st = save_checkpoint(r, err);
+        if (!st && save) st = checkpoint(r, err);
         if (!st && stop && r->done < r->steps)
             st = su_comm_agree(comm_of(r),
                                su_fail(err, SU_EINTERRUPTED,
@@ -329,11 +346,12 @@ su_status su_run_finish(su_run *r, json_t *doc, su_error *err)
     if (!doc) return su_comm_agree(comm_of(r), su_fail(err, SU_ENOMEM, "no memory for run.json"), err);
     char *weights = su_path_join(r->options.folder, "model.safetensors");
     su_status st = weights ? su_sha256_file(weights, hash, err) : su_fail(err, SU_ENOMEM, "no memory");
-    json_t *own = json_pack("{s:s,s:I,s:I,s:I,s:o,s:s,s:s,s:s,s:f}", "schema", "suture.run/1", "epochs",
-                            (json_int_t)r->options.epochs, "steps", (json_int_t)r->steps, "best_epoch",
-                            (json_int_t)r->best_epoch, best_key(r, key), su_number_or_null(r->best),
-                            "data_sha256", su_dataset_sha256(r->options.data), "model_sha256", hash,
-                            "version", SUTURE_VERSION, "seconds", su_run_seconds(r));
+    json_t *own =
+        json_pack("{s:s,s:I,s:I,s:I,s:o,s:s,s:s,s:s,s:f,s:f}", "schema", "suture.run/1", "epochs",
+                  (json_int_t)r->options.epochs, "steps", (json_int_t)r->steps, "best_epoch",
+                  (json_int_t)r->best_epoch, best_key(r, key), su_number_or_null(r->best), "data_sha256",
+                  su_dataset_sha256(r->options.data), "model_sha256", hash, "version", SUTURE_VERSION,
+                  "seconds", su_run_seconds(r), "checkpoint_seconds", r->saving_seconds);
     if (!st && (!own || json_object_update(doc, own))) st = su_fail(err, SU_ENOMEM, "no memory for run.json");
     if (!st) st = su_json_write_sealed(r->run_path, doc, err);
     json_decref(own);

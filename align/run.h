@@ -31,7 +31,7 @@ typedef struct {
     int64_t epochs, batches; /* batches: an epoch's */
     int32_t batch;
     const char *unit;         /* of progress: "pairs" */
-    int64_t checkpoint_steps; /* 0: at the ends of epochs only */
+    int64_t checkpoint_steps; /* besides the ends of epochs; 0: never */
     bool resume;
     const volatile sig_atomic_t *stop; /* set non-zero: checkpoint, then SU_EINTERRUPTED; may be NULL */
 } su_run_options;
@@ -43,6 +43,7 @@ typedef struct {
     int64_t best_epoch;
     double started; /* of this process, on the monotonic clock */
     /* private */
+    double next_save, saving_seconds; /* monotonic clock; what checkpoints took */
     FILE *log;
     int lock;
     char config_sha256[65];
@@ -69,12 +70,13 @@ typedef struct {
     void *context;
 } su_run_work;
 
-/* From run->done to the last step, with a checkpoint after every epoch, every checkpoint_steps, and when
- * asked to stop. */
+/* From run->done to the last step. Checkpoints: after the first epoch and the last step, every checkpoint_steps,
+ * when asked to stop, and after each epoch that ends when 50 times what the last checkpoint took has passed since. */
 su_status su_run_train(su_run *run, const su_run_work *work, su_error *err);
 
 /* Completes doc with "schema", "epochs", "steps", "best_epoch", "best_SCORE", the hashes of dataset and
- * model.safetensors, "version" and "seconds", and writes run.json. Takes the reference. */
+ * model.safetensors, "version", and this process's "seconds" and "checkpoint_seconds", and writes run.json. Takes
+ * the reference. */
 su_status su_run_finish(su_run *run, json_t *doc, su_error *err);
 
 double su_run_seconds(const su_run *run); /* since su_run_open */

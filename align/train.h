@@ -1,11 +1,12 @@
 /* Alignment training: from a packed dataset to a run.
  *
  *   RUN/config.json             the resolved configuration
- *   RUN/log.jsonl               a line a step: step, epoch, loss and its parts, tau, grad_norm, lr; a line an
- * epoch with "val" RUN/checkpoint.safetensors  weights, moments, step: what --resume goes on from (at every
- * epoch's end, and every checkpoint_steps) RUN/model.json, model.safetensors, vocab.txt   the model (see
- * align/model.h): best holdout epoch, or the last one RUN/run.json                written last: what was
- * trained, on what, for how long
+ *   RUN/log.jsonl               a line a step: step, epoch, loss and its parts, tau, grad_norm, lr;
+ *                               a line an epoch with "val"
+ *   RUN/checkpoint.safetensors  weights, moments, step: what --resume goes on from (align/run.h says when)
+ *   RUN/model.json, model.safetensors, vocab.txt
+ *                               the model (see align/model.h): best holdout epoch, or the last one
+ *   RUN/run.json                written last: what was trained, on what, for how long
  *
  * The best epoch is chosen on a holdout of the TRAINING groups (config.holdout): no sample of another split
  * is looked at. Same configuration, same data, same device: the same bits, for any number of threads, also

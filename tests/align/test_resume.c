@@ -1,5 +1,6 @@
 /* Stopped, killed, continued: the run ends with the bytes of one that was never disturbed. */
 #include "tests/align/runs.h"
+#include "align/run.h"
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -135,6 +136,97 @@ static void a_run_goes_on_only_as_it_began(void **state)
     check_free_all();
 }
 
+/* A training that does nothing: it looks when checkpoints are written, and naps, where asked to, as many times as
+ * long as the last one can have taken. */
+typedef struct {
+    const char *checkpoint;
+    long naps;
+    double ended; /* the last epoch, on the monotonic clock */
+    ino_t file;   /* the checkpoint that was there at the last look */
+    int written;
+} onlooker;
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void look(onlooker *o)
+{
+    struct stat s;
+    if (stat(o->checkpoint, &s) || s.st_ino == o->file) return;
+    o->file = s.st_ino; /* the file that it replaces was still there when it was made */
+    o->written++;
+}
+
+static su_status idle_step(void *context, int64_t epoch, int64_t in_epoch, double *loss, su_error *err)
+{
+    (void)epoch, (void)in_epoch, (void)err;
+    onlooker *o = context;
+    double since = seconds() - o->ended;
+    look(o);
+    *loss = 0.0;
+    if (o->naps && o->ended > 0.0) nap(1 + (long)(1e3 * (double)o->naps * since));
+    return SU_OK;
+}
+
+static su_status idle_epoch(void *context, int64_t epoch, su_error *err)
+{
+    (void)epoch, (void)err;
+    ((onlooker *)context)->ended = seconds();
+    return SU_OK;
+}
+
+/* Checkpoints that a run of so many epochs, of one step each, writes. */
+static int checkpoints_of(const char *name, int64_t epochs, int64_t checkpoint_steps, long naps)
+{
+    su_error err = {0};
+    su_device *d = check_device(SU_DTYPE_F32, 1);
+    su_params p;
+    su_dataset *ds = NULL;
+    su_run run;
+    json_t *config = json_object();
+    su_params_init(&p, d);
+    su_params_add(&p, "weight", 1, (int64_t[]){1000}, true, 0, SU_INIT_ONE, 0, false);
+    ok(su_params_commit(&p, true, &err), &err);
+    ok(su_dataset_open(data, &ds, &err), &err);
+    su_run_options o = {.folder = at(name),
+                        .data = ds,
+                        .config = config,
+                        .params = &p,
+                        .score = "mrr",
+                        .epochs = epochs,
+                        .batches = 1,
+                        .batch = 1,
+                        .unit = "pairs",
+                        .checkpoint_steps = checkpoint_steps};
+    ok(su_run_open(&o, &run, &err), &err);
+    onlooker looking = {.checkpoint = run.checkpoint_path, .naps = naps};
+    ok(su_run_train(&run, &(su_run_work){idle_step, idle_epoch, &looking}, &err), &err);
+    look(&looking);
+    su_safetensors *last = NULL;
+    ok(su_safetensors_open(run.checkpoint_path, &last, &err), &err);
+    assert_int_equal(strtoll(su_safetensors_metadata(last, "step"), NULL, 10), epochs);
+    su_safetensors_close(last);
+    su_run_close(&run);
+    su_params_free(&p);
+    su_dataset_close(ds);
+    su_device_close(d);
+    json_decref(config);
+    return looking.written;
+}
+
+static void checkpoints_take_a_fiftieth_of_the_time(void **state)
+{
+    (void)state;
+    int short_epochs = checkpoints_of("short", 500, 0, 0);
+    assert_true(short_epochs >= 1 && short_epochs <= 50);
+    assert_int_equal(checkpoints_of("long", 4, 0, 50), 4);
+    assert_in_range(checkpoints_of("asked", 20, 2, 0), 11, 20); /* the first epoch, and every other step */
+}
+
 static int begin(void **state)
 {
     if (scratch_setup(state)) return -1;
@@ -155,6 +247,7 @@ int main(void)
         cmocka_unit_test(killed_at_any_moment_the_run_goes_on_to_the_same_bytes),
         cmocka_unit_test(resume_after_every_step_equals_an_uninterrupted_run),
         cmocka_unit_test(what_a_frozen_tower_gave_is_the_same_after_a_resume),
+        cmocka_unit_test(checkpoints_take_a_fiftieth_of_the_time),
         cmocka_unit_test(a_torn_log_line_is_written_again),
         cmocka_unit_test(a_run_goes_on_only_as_it_began),
     };

@@ -147,11 +147,12 @@ class KilledTraining(Kill):
         return (*self.train_words(self.path("data"), self.path(run), settings, self.vocabulary), *more)
 
     def same_run(self, run, reference="reference"):
-        """Every file's bytes, except what tells time and command: run.json's two times, eval.json's command line."""
+        """Every file's bytes, except what tells time and command: run.json's three times, eval.json's command line."""
         told = f"{run} differs from {reference}"
         different = set(same_files(self.path(run), self.path(reference)))
         self.assertLessEqual(different, {"run.json", "eval.json"}, told)
-        for name, key in (("run.json", lambda d: (d.pop("seconds"), d.pop("input_wait_seconds"))), ("eval.json", lambda d: d["receipt"].pop("command"))):
+        times = ("seconds", "input_wait_seconds", "checkpoint_seconds")
+        for name, key in (("run.json", lambda d: [d.pop(k) for k in times]), ("eval.json", lambda d: d["receipt"].pop("command"))):
             a, b = (json.loads(read(self.path(folder, name))) for folder in (run, reference))
             for document in (a, b):
                 key(document)
