@@ -8,7 +8,7 @@
 
 Needs `suture` and, for the loader, `bench_loader` (cmake -DSUTURE_BENCH=ON); nothing else, and no network. OUT/data is imported
 from --pairs where it is missing. A recipe is a configuration for `suture train --config` that names its epochs and its
-batch; those beside this script, in roco/, are tried in the order of their names, and without --probe the first is taken.
+batch (what it says of an objective but the name holds for all); those beside this script, in roco/, are tried in the order of their names, and without --probe the first is taken.
 
 probe    Every recipe trains --probe epochs with its own number of warm-up steps, on --probe-objective, without a seventh of the training articles. That
          with the best MRR on those after the last epoch is taken: the split that is reported (val) chooses nothing. What an epoch
@@ -96,9 +96,10 @@ class Bench:
         """{"wall", "run", "eval", "epochs"} or, beside them, {"failed": why}. It is asked to stop when the time is over."""
         a, run = self.a, self.a.out / name
         settings, messages = a.out / f"{name}.json", a.out / f"{name}.txt"
+        config = {**config, "objective": {**config.get("objective", {}), "name": objective}}
         settings.write_text(json.dumps(config))
-        command = [a.suture, "train", "--data", self.data(), "--out", run, "--preset", a.preset, "--config", settings, "--objective", objective, "--seed",
-                   a.seed, "--device", a.device, "--threads", a.threads, *(["--vocab", a.vocab] if a.vocab else []), *more]
+        command = [a.suture, "train", "--data", self.data(), "--out", run, "--preset", a.preset, "--config", settings, "--seed", a.seed, "--device",
+                   a.device, "--threads", a.threads, *(["--vocab", a.vocab] if a.vocab else []), *more]
         start = time.monotonic()
         with messages.open("w") as errors:
             process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=errors)

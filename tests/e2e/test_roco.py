@@ -22,7 +22,7 @@ class Roco(Case):
         super().setUpClass()
         cls.pairs = make_source(cls.path("source"))
         cls.vocabulary = make_vocabulary(cls.path("vocab.txt"))
-        cls.learns = write(cls.path("learns.json"), json.dumps(SMALL))
+        cls.learns = write(cls.path("learns.json"), json.dumps(dict(SMALL, objective={"temperature_lr": 0.25})))
         cls.stands = write(cls.path("stands.json"), json.dumps(dict(SMALL, lr=1e-12)))
 
     def script(self, out, *words, code=0, recipes=()):
@@ -41,7 +41,8 @@ class Roco(Case):
         for name in mrr:
             self.assertFalse(os.path.exists(self.path("all", f"probe-{name}", "eval.json")))
         for objective in ("clip-ft", "closegap"):
-            run, score = (json.loads(read(self.path("all", objective, name))) for name in ("run.json", "eval.json"))
+            run, score, config = (json.loads(read(self.path("all", objective, name))) for name in ("run.json", "eval.json", "config.json"))
+            self.assertEqual((config["objective"]["name"], config["objective"]["temperature_lr"]), (objective, 0.25))
             self.assertEqual((run["objective"], run["holdout_pairs"], run["epochs"]), (objective, 0, SMALL["epochs"]))
             row = [cell.strip() for line in out.splitlines() if line.startswith(f"| {objective} |") for cell in line.strip("|").split("|")]
             self.assertTrue(row[1].startswith(f"{score['gap']:.3f} ["), row)
@@ -51,6 +52,16 @@ class Roco(Case):
             log = [json.loads(line) for line in read(self.path("all", objective, "log.jsonl")).splitlines()]
             last = [line["infonce"] for line in log if line["epoch"] == SMALL["epochs"]]
             self.assertAlmostEqual(figures["train"][objective]["epochs"][-1]["infonce"], sum(last) / len(last))
+
+    def test_every_recipe_is_a_configuration_of_base_and_says_how_long(self):
+        self.suture("data", "import", "csv", self.pairs, "--out", self.path("small"), "--group-column", "patient", "--size", 32)
+        recipes = sorted((SCRIPT.parent / "roco").glob("*.json"))
+        self.assertGreaterEqual(len(recipes), 2)
+        for recipe in recipes:
+            config = json.loads(recipe.read_text())
+            self.assertTrue(config["epochs"] > 0 and config["batch"] > 0)
+            self.refused("train", "--preset", "base", "--config", recipe, "--data", self.path("small"), "--out", self.path("none"),
+                         "--vocab", self.vocabulary, "--batch", 2, names="takes 224 px", code=2)  # what is looked at next
 
     def test_a_training_that_fails_or_runs_out_of_time_is_told(self):
         out, figures = self.script("failed", code=1, recipes=[write(self.path("wrong.json"), json.dumps(dict(SMALL, width=3)))])
