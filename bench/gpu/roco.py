@@ -30,7 +30,7 @@ import subprocess
 import sys
 import time
 
-from run import smi
+from run import smi  # bench/gpu/run.py
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
