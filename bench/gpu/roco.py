@@ -10,9 +10,9 @@ Needs `suture` and, for the loader, `bench_loader` (cmake -DSUTURE_BENCH=ON); no
 from --pairs where it is missing. A recipe is a configuration for `suture train --config` that names its epochs and its
 batch (what it says of an objective but the name holds for all); those beside this script, in roco/, are tried in the order of their names, and without --probe the first is taken.
 
-probe    Every recipe trains --probe epochs with its own number of warm-up steps, on --probe-objective, without a seventh of the training articles. That
-         with the best MRR on those after the last epoch is taken: the split that is reported (val) chooses nothing. What an epoch
-         took decides how many fit into --minutes, if the recipe's own number does not.
+probe    Every recipe trains --probe epochs with its own number of warm-up steps, on --probe-objective, without a seventh of the
+         training articles. That with the best MRR on those after the last epoch is taken: the split that is reported (val) chooses
+         nothing. What an epoch took decides how many fit into --minutes, if the recipe's own number does not.
 train    Each objective: the recipe, all training pairs, the last epoch's weights, scored on val. `suture compare` gives the table.
 loader   bench_loader: images a second of the loader alone. Then trainings that leave nearly all work to the image tower: images a
          second that the loader feeds them, and for how long they waited for it. Two trainings of different length, whose
