@@ -29,6 +29,7 @@ static struct {
     bool fail_on;      /* all later ones too */
     size_t used, most; /* bytes of memory */
     int streams;       /* of the device that was opened last */
+    const char *fails; /* what always fails, of recordings */
     recording *made;   /* the recording that is being made, of */
     void *recorded;    /* this stream */
     su_emulate_counts counts;
@@ -100,6 +101,7 @@ static void read_environment(void)
     state.fail_at = fail ? strtoll(fail, &end, 10) : 0;
     state.fail_on = end && *end == '+';
     state.streams = 0;
+    state.fails = getenv("SUTURE_EMULATE_RECORD");
     state.most = memory ? (size_t)strtoull(memory, NULL, 10) : (size_t)64 << 30;
 }
 
@@ -340,9 +342,14 @@ static int launch(const void *kernel, const su_cuda_invoke *invoke, su_cuda_size
     return su_emulate_keep(launch_again, &l, sizeof l) ? SU_CUDA_OK : launch_again(&l);
 }
 
+static bool refuses(const char *part)
+{
+    return state.fails && !strcmp(state.fails, part);
+}
+
 static int record_begin(void *stream)
 {
-    int code = call(NOT_IN_RECORDINGS);
+    int code = refuses("begin") ? NOT_IN_RECORDINGS : call(NOT_IN_RECORDINGS);
     if (code || state.made) return code ? code : NOT_IN_RECORDINGS;
     state.made = calloc(1, sizeof *state.made);
     state.recorded = stream;
@@ -359,7 +366,7 @@ static void discard(recording *r)
 static int record_end(void *stream, void **graph)
 {
     recording *r = state.made;
-    int code = call(SU_CUDA_EMEMORY);
+    int code = refuses("end") ? SU_CUDA_EMEMORY : call(SU_CUDA_EMEMORY);
     *graph = NULL;
     if (!r || stream != state.recorded) return SU_CUDA_EVALUE;
     state.made = NULL;
@@ -375,7 +382,7 @@ static int graph_run(void *graph, void *stream)
 {
     const recording *r = graph;
     (void)stream;
-    int code = call(LAUNCH_FAILURE);
+    int code = refuses("run") ? LAUNCH_FAILURE : call(LAUNCH_FAILURE);
     state.counts.runs += !code;
     for (int64_t i = 0; i < r->count && !code; i++) code = r->calls[i].run(r->calls[i].what);
     return code;
