@@ -32,10 +32,10 @@ struct su_cache {
     void *staged;     /* act [at_once][memory_tokens][2w]: as they are computed */
     int32_t *by_head; /* their order in the cache: see order_heads */
     int32_t *lists, *keys;
-    int32_t *host_lists;     /* [LISTS][max_rows] */
+    int32_t *host_lists;      /* [LISTS][max_rows] */
     char *found, *host_found; /* of n rows: int32 tokens [n][k], float values [n][k], float log-sums [n] */
-    su_recorded **recorded;  /* of (i + 1) * FULL rows; NULL: nothing is repeated */
-    int64_t rows, asked;     /* of the call under way */
+    su_recorded **recorded;   /* of (i + 1) * FULL rows; NULL: nothing is repeated */
+    int64_t rows, asked;      /* of the call under way */
 };
 
 static size_t found_bytes(const su_cache *c, int64_t rows)
@@ -91,7 +91,8 @@ su_status su_cache_new(const su_decoder *decoder, const su_cache_size *size, su_
 {
     *cache = NULL;
     if (size->k < 1 || size->k > decoder->config.vocabulary)
-        return su_fail(err, SU_EINVAL, "cannot take the %d largest of %d logits", size->k, decoder->config.vocabulary);
+        return su_fail(err, SU_EINVAL, "cannot take the %d largest of %d logits", size->k,
+                       decoder->config.vocabulary);
     su_cache *c = su_calloc(1, sizeof *c);
     if (!c) return su_fail(err, SU_ENOMEM, "no memory for a cache");
     const bool repeats = decoder->device->ops->repeat != NULL;
@@ -111,9 +112,10 @@ su_status su_cache_new(const su_decoder *decoder, const su_cache_size *size, su_
     c->host_lists = su_calloc((size_t)c->max_rows * LISTS, sizeof *c->host_lists);
     c->host_found = su_alloc(found_bytes(c, c->max_rows), 1);
     if (repeats) c->recorded = su_calloc((size_t)fulls, sizeof *c->recorded);
-    su_status st = c->text && c->image && c->fresh && c->host_lists && c->host_found && (c->recorded || !repeats)
-                       ? SU_OK
-                       : su_fail(err, SU_ENOMEM, "no memory for a cache");
+    su_status st =
+        c->text && c->image && c->fresh && c->host_lists && c->host_found && (c->recorded || !repeats)
+            ? SU_OK
+            : su_fail(err, SU_ENOMEM, "no memory for a cache");
     su_arena a;
     if (!st) {
         su_arena_measure(&a);
@@ -229,7 +231,8 @@ static void upload(su_cache *c, const su_cache_call *call)
     memcpy(list[LIST_LENGTH], call->lengths, n);
     memcpy(list[LIST_WANTED], call->wanted, (size_t)call->asked * sizeof **list);
     for (int32_t r = 0; r < call->rows; r++) {
-        list[LIST_IMAGE][r] = call->slot[r] * c->memory_tokens * 2 * c->decoder->config.heads; /* in rows of one head */
+        list[LIST_IMAGE][r] =
+            call->slot[r] * c->memory_tokens * 2 * c->decoder->config.heads; /* in rows of one head */
         list[LIST_TOKENS][r] = c->memory_tokens;
     }
     for (int32_t r = call->rows; r < c->rows; r++) { /* rows that fill up */
@@ -324,8 +327,9 @@ static void decode(void *context)
         d->ops->norm(d, c->q, NULL, NULL, NULL, c->y, NULL, su_param_weight(p, dec->head_norm_w),
                      su_param_weight(p, dec->head_norm_b), k->eps, asked, k->width);
         dense(c, c->logits, c->q, dec->word, 0, dec->bias, 0, SU_ACT_NONE, asked, k->vocabulary, k->width);
-        d->ops->largest(d, (void *)c->found, (void *)values, (void *)(values + (size_t)(asked * c->k) * sizeof(float)),
-                        c->logits, asked, k->vocabulary, c->k);
+        d->ops->largest(d, (void *)c->found, (void *)values,
+                        (void *)(values + (size_t)(asked * c->k) * sizeof(float)), c->logits, asked,
+                        k->vocabulary, c->k);
     }
     c->x = x;
     c->next = next;

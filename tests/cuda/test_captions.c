@@ -12,7 +12,8 @@
 enum { TOKENS = 5, IMAGES = 6, ROUNDS = 3, LONGEST = 12, VOCABULARY = 61, START = 2, END = 3 };
 
 static const su_decoder_config small = {.width = 32,
-                                        .depth = 3, /* odd: the last norm leaves its result in the other buffer */
+                                        .depth =
+                                            3, /* odd: the last norm leaves its result in the other buffer */
                                         .heads = 2,
                                         .mlp = 48,
                                         .memory_width = 16,
@@ -42,7 +43,8 @@ static void draw_weights(su_params *p)
     su_error err = {0};
     for (int64_t i = 0; i < p->count; i++) {
         const su_param *q = &p->items[i];
-        double *x = check_normal(40 + (uint64_t)i, q->count, q->rank == 1 ? 0.1 : 1.5 / sqrt((double)q->shape[1]));
+        double *x =
+            check_normal(40 + (uint64_t)i, q->count, q->rank == 1 ? 0.1 : 1.5 / sqrt((double)q->shape[1]));
         for (int64_t j = 0; q->init == SU_INIT_ONE && j < q->count; j++) x[j] = 1;
         if (strstr(q->name, "predictions.bias")) x[END] += 1;
         if (su_params_set(p, i, x, &err)) fail_msg("%s", err.message);
@@ -149,7 +151,8 @@ static su_emulate_counts write_all(int32_t beams, const char *fails, caption (*o
     }
     close_captioner(&c);
     unsetenv("SUTURE_EMULATE_RECORD");
-    return (su_emulate_counts){after.launched - before.launched, after.kept - before.kept, after.runs - before.runs};
+    return (su_emulate_counts){after.launched - before.launched, after.kept - before.kept,
+                               after.runs - before.runs};
 }
 
 static void captions_of_later_batches_come_from_recordings_with_the_same_bits(void **state)
@@ -162,8 +165,8 @@ static void captions_of_later_batches_come_from_recordings_with_the_same_bits(vo
         assert_memory_equal(got, plain, sizeof got);
         for (int i = 0; i < ROUNDS * IMAGES; i++) lengths |= 1 << got[i / IMAGES][i % IMAGES].length;
         assert_true(lengths & (lengths - 1)); /* not all of one length */
-        print_message("beams %d, last batch: %d launches, or %d and %d recordings\n", (int)beams, (int)launches.launched,
-                      (int)runs.launched, (int)runs.runs);
+        print_message("beams %d, last batch: %d launches, or %d and %d recordings\n", (int)beams,
+                      (int)launches.launched, (int)runs.launched, (int)runs.runs);
         if (!launches.launched) continue; /* a GPU, which counts nothing */
         assert_int_equal(launches.runs, 0);
         assert_int_equal(runs.launched, 2 * small.depth); /* keys and values of the images */
@@ -188,7 +191,8 @@ static void captions_in_float32_are_those_of_the_cpu(void **state)
         assert_int_equal(a->length, b->length);
         assert_memory_equal(a->tokens, b->tokens, sizeof a->tokens);
         for (int t = 0; t < a->length; t++)
-            assert_true(fabsf(a->log_probs[t] - b->log_probs[t]) < (float)su_tolerance("caption.f32.log_prob"));
+            assert_true(fabsf(a->log_probs[t] - b->log_probs[t]) <
+                        (float)su_tolerance("caption.f32.log_prob"));
     }
 }
 

@@ -252,7 +252,8 @@ static void the_largest_of_a_row_come_sorted_with_ties_to_the_smaller_class(void
             void *dx = check_upload(d, x, rows * classes);
             const size_t room = (size_t)(rows * k) * 4;
             char *found = check_room(d, 2 * room + (size_t)rows * 4);
-            d->ops->largest(d, (void *)found, (void *)(found + room), (void *)(found + 2 * room), dx, rows, classes, k);
+            d->ops->largest(d, (void *)found, (void *)(found + room), (void *)(found + 2 * room), dx, rows,
+                            classes, k);
             d->ops->download(d, which, found, room);
             d->ops->download(d, values, found + room, room);
             d->ops->download(d, log_sums, found + 2 * room, (size_t)rows * 4);

@@ -291,8 +291,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
            "less aligned than was promised");
     cublasStatus_t st = turn(CUBLAS_STATUS_EXECUTION_FAILED);
     if (st) return st;
-    const multiplication all = {*p,     *la,   *lb,    *lc, chosen.terms, *(const float *)alpha, *(const float *)beta, a, b,
-                                result, workspace};
+    const multiplication all = {
+        *p, *la, *lb,    *lc,      chosen.terms, *(const float *)alpha, *(const float *)beta,
+        a,  b,   result, workspace};
     if (su_emulate_keep(multiply, &all, sizeof all)) return CUBLAS_STATUS_SUCCESS;
     return multiply(&all) ? CUBLAS_STATUS_ALLOC_FAILED : CUBLAS_STATUS_SUCCESS;
 }

@@ -34,7 +34,7 @@ int su_emulate_launch(const void *kernel, const su_cuda_invoke *invoke, su_cuda_
 /* Where a recording is being made, keeps the call run(what), with a copy of *what, for graph_run; false: there is none, and
  * the caller does it. */
 bool su_emulate_keep(int (*run)(const void *what), const void *what, size_t bytes);
-/* Calls so far in this process: kernels and products that were carried out as they were launched, those that were kept,
+/* Calls so far in this process: kernels and products that were carried out as they were launched, those that were kept (and copies),
  * and recordings that were run. Tests find it by its name in the library. */
 typedef struct {
     int64_t launched, kept, runs;
