@@ -2,9 +2,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { IMAGES_AT_ONCE = 16 };
+enum { IMAGES_AT_ONCE = 16, FULL = 16 /* rows of a repeated call are a multiple of it */ };
 
-/* Lists of a call on the device, max_rows each; the keys follow them. */
+/* Lists of a call, max_rows each. */
 enum {
     LIST_ID,
     LIST_POSITION,
@@ -20,7 +20,7 @@ enum {
 struct su_cache {
     const su_decoder *decoder;
     su_device *device;
-    int32_t slots, places, memory_tokens, max_rows, max_keys;
+    int32_t slots, places, memory_tokens, max_rows, max_keys, k; /* max_rows: with those that fill up */
     size_t bytes;
     void *memory;         /* of all that follows */
     void **text, **image; /* [depth]: act [slots*places, 2w], [slots*memory_tokens, 2w] */
@@ -32,8 +32,16 @@ struct su_cache {
     void *staged;     /* act [at_once][memory_tokens][2w]: as they are computed */
     int32_t *by_head; /* their order in the cache: see order_heads */
     int32_t *lists, *keys;
-    int32_t *host; /* [2 * max_rows] */
+    int32_t *host_lists;      /* [LISTS][max_rows] */
+    char *found, *host_found; /* of n rows: int32 tokens [n][k], float values [n][k], float log-sums [n] */
+    su_recorded **recorded;   /* of (i + 1) * FULL rows; NULL: nothing is repeated */
+    int64_t rows, asked;      /* of the call under way */
 };
+
+static size_t found_bytes(const su_cache *c, int64_t rows)
+{
+    return (size_t)rows * (2 * (size_t)c->k + 1) * sizeof(int32_t);
+}
 
 static void plan(su_cache *c, su_arena *a)
 {
@@ -41,7 +49,7 @@ static void plan(su_cache *c, su_arena *a)
     size_t act = su_dtype_size(c->device->act), w = (size_t)k->width;
     size_t n = (size_t)c->max_rows, wide = (size_t)k->mlp > 2 * w ? (size_t)k->mlp : 2 * w;
     for (int32_t i = 0; i < k->depth; i++) {
-        c->text[i] = su_arena_take(a, (size_t)c->slots * (size_t)c->places * 2 * w, act);
+        c->text[i] = su_arena_take(a, ((size_t)c->slots * (size_t)c->places + FULL) * 2 * w, act);
         c->image[i] = su_arena_take(a, (size_t)c->slots * (size_t)c->memory_tokens * 2 * w, act);
     }
     c->x = su_arena_take(a, n * w, act);
@@ -59,6 +67,7 @@ static void plan(su_cache *c, su_arena *a)
     c->by_head = su_arena_take(a, images * 2 * (size_t)k->heads, sizeof(int32_t));
     c->lists = su_arena_take(a, n * LISTS, sizeof(int32_t));
     c->keys = su_arena_take(a, n * (size_t)c->max_keys, sizeof(int32_t));
+    c->found = su_arena_take(a, found_bytes(c, c->max_rows), 1);
 }
 
 /* An image's keys and values lie head by head: [2][heads][memory_tokens][dim]. Every beam of every step reads
@@ -78,26 +87,35 @@ static su_status order_heads(su_cache *c, su_error *err)
     return st;
 }
 
-su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places, int32_t memory_tokens,
-                       int32_t max_rows, int32_t max_keys, su_cache **cache, su_error *err)
+su_status su_cache_new(const su_decoder *decoder, const su_cache_size *size, su_cache **cache, su_error *err)
 {
     *cache = NULL;
+    if (size->k < 1 || size->k > decoder->config.vocabulary)
+        return su_fail(err, SU_EINVAL, "cannot take the %d largest of %d logits", size->k,
+                       decoder->config.vocabulary);
     su_cache *c = su_calloc(1, sizeof *c);
     if (!c) return su_fail(err, SU_ENOMEM, "no memory for a cache");
+    const bool repeats = decoder->device->ops->repeat != NULL;
+    const int32_t fulls = (size->max_rows + FULL - 1) / FULL;
     *c = (su_cache){.decoder = decoder,
                     .device = decoder->device,
-                    .slots = slots,
-                    .places = places,
-                    .memory_tokens = memory_tokens,
-                    .max_rows = max_rows,
-                    .max_keys = max_keys,
-                    .at_once = slots < IMAGES_AT_ONCE ? slots : IMAGES_AT_ONCE};
+                    .slots = size->slots,
+                    .places = size->places,
+                    .memory_tokens = size->memory_tokens,
+                    .max_rows = repeats ? fulls * FULL : size->max_rows,
+                    .max_keys = size->max_keys,
+                    .k = size->k,
+                    .at_once = size->slots < IMAGES_AT_ONCE ? size->slots : IMAGES_AT_ONCE};
     c->text = su_calloc((size_t)decoder->config.depth, sizeof *c->text);
     c->image = su_calloc((size_t)decoder->config.depth, sizeof *c->image);
-    c->fresh = su_calloc((size_t)slots, sizeof *c->fresh);
-    c->host = su_calloc((size_t)max_rows * 2, sizeof *c->host);
+    c->fresh = su_calloc((size_t)c->slots, sizeof *c->fresh);
+    c->host_lists = su_calloc((size_t)c->max_rows * LISTS, sizeof *c->host_lists);
+    c->host_found = su_alloc(found_bytes(c, c->max_rows), 1);
+    if (repeats) c->recorded = su_calloc((size_t)fulls, sizeof *c->recorded);
     su_status st =
-        c->text && c->image && c->fresh && c->host ? SU_OK : su_fail(err, SU_ENOMEM, "no memory for a cache");
+        c->text && c->image && c->fresh && c->host_lists && c->host_found && (c->recorded || !repeats)
+            ? SU_OK
+            : su_fail(err, SU_ENOMEM, "no memory for a cache");
     su_arena a;
     if (!st) {
         su_arena_measure(&a);
@@ -106,7 +124,7 @@ su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places,
         st = c->device->ops->alloc(c->device, c->bytes, &c->memory, err);
         if (st)
             st = su_fail_context(err, st, "%d captions at a time need %.1f MB (a smaller --batch needs less)",
-                                 slots, (double)c->bytes / 1e6);
+                                 c->slots, (double)c->bytes / 1e6);
     }
     if (!st) {
         su_arena_init(&a, c->memory, c->bytes);
@@ -124,11 +142,15 @@ su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places,
 void su_cache_free(su_cache *c)
 {
     if (!c) return;
+    for (int32_t i = 0; c->recorded && i < c->max_rows / FULL; i++)
+        c->device->ops->forget(c->device, c->recorded[i]);
     if (c->memory) c->device->ops->release(c->device, c->memory);
     su_free(c->text);
     su_free(c->image);
     su_free(c->fresh);
-    su_free(c->host);
+    su_free(c->host_lists);
+    su_free(c->host_found);
+    su_free(c->recorded);
     su_free(c);
 }
 
@@ -177,10 +199,10 @@ static int32_t *list_of(const su_cache *c, int which)
     return c->lists + (size_t)which * (size_t)c->max_rows;
 }
 
-static su_status upload(su_cache *c, const su_cache_call *call, su_error *err)
+static su_status check(const su_cache *c, const su_cache_call *call, su_error *err)
 {
     const su_decoder_config *k = &c->decoder->config;
-    int32_t n = call->rows, *first = c->host, *tokens = first + c->max_rows;
+    const int32_t n = call->rows;
     if (n < 1 || n > c->max_rows || call->asked < 0 || call->asked > n)
         return su_fail(err, SU_EINVAL, "%d rows do not fit the planned %d", n, c->max_rows);
     for (int32_t r = 0; r < n; r++) {
@@ -192,23 +214,36 @@ static su_status upload(su_cache *c, const su_cache_call *call, su_error *err)
         if (call->slot[r] < 0 || call->slot[r] >= c->slots || call->place[r] < 0 ||
             call->place[r] >= c->slots * c->places || call->lengths[r] < 1 || call->lengths[r] > c->max_keys)
             return su_fail(err, SU_EINVAL, "row %d lies beyond the cache", r);
-        first[r] = call->slot[r] * c->memory_tokens * 2 * k->heads; /* in rows of one head */
-        tokens[r] = c->memory_tokens;
     }
-    const struct {
-        int list;
-        const int32_t *from;
-        int32_t count;
-    } lists[] = {{LIST_ID, call->ids, n},         {LIST_POSITION, call->position, n},
-                 {LIST_TYPE, call->type, n},      {LIST_PLACE, call->place, n},
-                 {LIST_LENGTH, call->lengths, n}, {LIST_IMAGE, first, n},
-                 {LIST_TOKENS, tokens, n},        {LIST_WANTED, call->wanted, call->asked}};
-    const su_device_ops *ops = c->device->ops;
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        ops->upload(c->device, list_of(c, lists[i].list), lists[i].from,
-                    (size_t)lists[i].count * sizeof(int32_t));
-    ops->upload(c->device, c->keys, call->keys, (size_t)n * (size_t)c->max_keys * sizeof(int32_t));
     return SU_OK;
+}
+
+/* The lists of the call in one piece, and the keys in another: what a copy costs is that it is one. */
+static void upload(su_cache *c, const su_cache_call *call)
+{
+    int32_t *list[LISTS];
+    for (int i = 0; i < LISTS; i++) list[i] = c->host_lists + (size_t)i * (size_t)c->max_rows;
+    const size_t n = (size_t)call->rows * sizeof **list;
+    memcpy(list[LIST_ID], call->ids, n);
+    memcpy(list[LIST_POSITION], call->position, n);
+    memcpy(list[LIST_TYPE], call->type, n);
+    memcpy(list[LIST_PLACE], call->place, n);
+    memcpy(list[LIST_LENGTH], call->lengths, n);
+    memcpy(list[LIST_WANTED], call->wanted, (size_t)call->asked * sizeof **list);
+    for (int32_t r = 0; r < call->rows; r++) {
+        list[LIST_IMAGE][r] =
+            call->slot[r] * c->memory_tokens * 2 * c->decoder->config.heads; /* in rows of one head */
+        list[LIST_TOKENS][r] = c->memory_tokens;
+    }
+    for (int32_t r = call->rows; r < c->rows; r++) { /* rows that fill up */
+        list[LIST_ID][r] = list[LIST_POSITION][r] = list[LIST_TYPE][r] = 0;
+        list[LIST_PLACE][r] = c->slots * c->places + r - call->rows;
+        list[LIST_LENGTH][r] = list[LIST_IMAGE][r] = list[LIST_TOKENS][r] = 0;
+        list[LIST_WANTED][r] = r;
+    }
+    const su_device_ops *ops = c->device->ops;
+    ops->upload(c->device, c->lists, c->host_lists, (size_t)c->max_rows * LISTS * sizeof *c->lists);
+    ops->upload(c->device, c->keys, call->keys, (size_t)call->rows * (size_t)c->max_keys * sizeof *c->keys);
 }
 
 static void dense(const su_cache *c, void *y, const void *x, int64_t w, int64_t w_at, int64_t b, int64_t b_at,
@@ -269,33 +304,70 @@ static void run_block(su_cache *c, int32_t layer, int64_t n)
     close_branch(c, b, 2, n);
 }
 
-su_status su_cache_run(su_cache *c, const su_cache_call *call, const su_cache_answer *answer, su_error *err)
+/* All between the lists and the answer. The addresses are the same in every call: norms change x and next places. */
+static void decode(void *context)
 {
+    su_cache *c = context;
     const su_decoder *dec = c->decoder;
     const su_decoder_config *k = &dec->config;
     const su_params *p = dec->params;
     su_device *d = c->device;
-    int64_t n = call->rows, asked = call->asked;
-    su_status st = upload(c, call, err);
-    if (st) return st;
-    see_all(c);
+    const int64_t n = c->rows, asked = c->asked;
+    void *const x = c->x, *const next = c->next;
     d->ops->gather(d, c->y, false, su_param_weight(p, dec->word), list_of(c, LIST_ID), n, k->width);
     d->ops->gather(d, c->y, true, su_param_weight(p, dec->position), list_of(c, LIST_POSITION), n, k->width);
     d->ops->gather(d, c->y, true, su_param_weight(p, dec->type), list_of(c, LIST_TYPE), n, k->width);
     d->ops->norm(d, c->x, NULL, NULL, NULL, c->y, NULL, su_param_weight(p, dec->norm_w),
                  su_param_weight(p, dec->norm_b), k->eps, n, k->width);
     for (int32_t i = 0; i < k->depth; i++) run_block(c, i, n);
-    if (!asked) return d->ops->sync(d, err);
-    d->ops->gather(d, c->q, false, c->x, list_of(c, LIST_WANTED), asked, k->width);
-    dense(c, c->y, c->q, dec->dense_w, 0, dec->dense_b, 0, k->act, asked, k->width, k->width);
-    d->ops->norm(d, c->q, NULL, NULL, NULL, c->y, NULL, su_param_weight(p, dec->head_norm_w),
-                 su_param_weight(p, dec->head_norm_b), k->eps, asked, k->width);
-    dense(c, c->logits, c->q, dec->word, 0, dec->bias, 0, SU_ACT_NONE, asked, k->vocabulary, k->width);
-    st = d->ops->largest(d, answer->tokens, answer->values, answer->log_sums, c->logits, asked, k->vocabulary,
-                         answer->k, err);
-    if (st || !answer->logits) return st;
-    if (c->narrow != c->logits)
-        d->ops->convert(d, c->narrow, SU_DTYPE_F32, c->logits, d->act, asked * k->vocabulary);
-    d->ops->download(d, answer->logits, c->narrow, (size_t)(asked * k->vocabulary) * sizeof *answer->logits);
+    if (asked > 0) {
+        char *values = c->found + (size_t)(asked * c->k) * sizeof(float);
+        d->ops->gather(d, c->q, false, c->x, list_of(c, LIST_WANTED), asked, k->width);
+        dense(c, c->y, c->q, dec->dense_w, 0, dec->dense_b, 0, k->act, asked, k->width, k->width);
+        d->ops->norm(d, c->q, NULL, NULL, NULL, c->y, NULL, su_param_weight(p, dec->head_norm_w),
+                     su_param_weight(p, dec->head_norm_b), k->eps, asked, k->width);
+        dense(c, c->logits, c->q, dec->word, 0, dec->bias, 0, SU_ACT_NONE, asked, k->vocabulary, k->width);
+        d->ops->largest(d, (void *)c->found, (void *)values,
+                        (void *)(values + (size_t)(asked * c->k) * sizeof(float)), c->logits, asked,
+                        k->vocabulary, c->k);
+    }
+    c->x = x;
+    c->next = next;
+}
+
+/* What `largest` found of the call's first `asked` rows. */
+static void download(su_cache *c, const su_cache_answer *answer, size_t asked)
+{
+    const size_t rows = (size_t)c->asked, k = (size_t)c->k, size = sizeof(float);
+    const char *found = c->host_found;
+    c->device->ops->download(c->device, c->host_found, c->found, found_bytes(c, c->asked));
+    memcpy(answer->tokens, found, asked * k * size);
+    memcpy(answer->values, found + rows * k * size, asked * k * size);
+    memcpy(answer->log_sums, found + 2 * rows * k * size, asked * size);
+}
+
+su_status su_cache_run(su_cache *c, const su_cache_call *call, const su_cache_answer *answer, su_error *err)
+{
+    const int64_t vocabulary = c->decoder->config.vocabulary;
+    su_device *d = c->device;
+    su_status st = check(c, call, err);
+    if (st) return st;
+    const bool repeated = c->recorded && call->asked == call->rows;
+    const int32_t fulls = (call->rows + FULL - 1) / FULL;
+    c->rows = repeated ? fulls * FULL : call->rows;
+    c->asked = repeated ? c->rows : call->asked;
+    upload(c, call);
+    see_all(c);
+    if (repeated)
+        d->ops->repeat(d, &c->recorded[fulls - 1], decode, c);
+    else
+        decode(c);
+    if (call->asked) download(c, answer, (size_t)call->asked);
+    if (call->asked && answer->logits) {
+        if (c->narrow != c->logits)
+            d->ops->convert(d, c->narrow, SU_DTYPE_F32, c->logits, d->act, call->asked * vocabulary);
+        d->ops->download(d, answer->logits, c->narrow,
+                         (size_t)(call->asked * vocabulary) * sizeof *answer->logits);
+    }
     return d->ops->sync(d, err);
 }

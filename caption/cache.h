@@ -6,6 +6,10 @@
  *   of images   per layer, [slots][2][heads][memory_tokens][dim]: computed once an image, shared by its
  * beams.
  *
+ * On a device that can repeat a sequence of operations (nn/device.h), calls that ask for every row are filled up to a
+ * multiple of 16 rows, and every such number of rows is recorded once: steps differ in what stands in device memory
+ * alone. A row that fills up sees nothing, and has a place of its own behind the slots'.
+ *
  * A row's logits depend on its own token, places and image alone, to the bit, on the CPU with its own matrix
  * products: it does not matter what else is in the call. */
 #ifndef SU_CAPTION_CACHE_H
@@ -15,9 +19,15 @@
 
 typedef struct su_cache su_cache;
 
-/* max_rows: of one call; max_keys: of one row. The decoder is borrowed. */
-su_status su_cache_new(const su_decoder *decoder, int32_t slots, int32_t places, int32_t memory_tokens,
-                       int32_t max_rows, int32_t max_keys, su_cache **cache, su_error *err);
+typedef struct {
+    int32_t slots, places, memory_tokens;
+    int32_t max_rows; /* of one call */
+    int32_t max_keys; /* of one row */
+    int32_t k;        /* largest logits of a row, 1 .. vocabulary: see su_cache_answer */
+} su_cache_size;
+
+/* The decoder is borrowed; size is copied. */
+su_status su_cache_new(const su_decoder *decoder, const su_cache_size *size, su_cache **cache, su_error *err);
 void su_cache_free(su_cache *c);
 size_t su_cache_bytes(const su_cache *c); /* device memory */
 
@@ -37,10 +47,9 @@ typedef struct {
     int32_t asked;
 } su_cache_call;
 
-/* What is wanted of every row asked for, host memory: its k largest logits, sorted, ties to the smaller token, with
+/* What is wanted of every row asked for, host memory: its size.k largest logits, sorted, ties to the smaller token, with
  * their tokens, [asked, k] each; the log-sum-exp of all, [asked]; and, unless NULL, all logits, [asked, vocabulary]. */
 typedef struct {
-    int32_t k;
     int32_t *tokens;
     float *values, *log_sums, *logits;
 } su_cache_answer;

@@ -82,7 +82,14 @@ su_status su_generator_new(const su_decoder *decoder, const su_generation *rules
         st = su_search_new(rules, c->vocabulary, &s->search, err);
     }
     if (!st)
-        st = su_cache_new(decoder, slots, g->places, memory_tokens, g->max_rows, g->max_keys, &g->cache, err);
+        st = su_cache_new(decoder,
+                          &(su_cache_size){.slots = slots,
+                                           .places = g->places,
+                                           .memory_tokens = memory_tokens,
+                                           .max_rows = g->max_rows,
+                                           .max_keys = g->max_keys,
+                                           .k = g->k},
+                          &g->cache, err);
     if (st)
         su_generator_free(g);
     else
@@ -252,8 +259,7 @@ su_status su_generator_step(su_generator *g, su_error *err)
             add_beams(g, &call, i);
     }
     if (!call.rows) return SU_OK;
-    const su_cache_answer answer = {.k = g->k,
-                                    .tokens = g->tokens,
+    const su_cache_answer answer = {.tokens = g->tokens,
                                     .values = g->values,
                                     .log_sums = g->log_sums,
                                     .logits = g->all ? g->logits : NULL};

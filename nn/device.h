@@ -93,7 +93,8 @@ typedef enum { SU_CENTROIDS_NORMALISED, SU_CENTROIDS_RAW } su_centroids;
 enum { SU_MAX_STREAMS = 8 };
 
 typedef struct su_device su_device;
-typedef struct su_comm su_comm; /* nn/comm.h */
+typedef struct su_recorded su_recorded; /* operations that a device can run again; see the operation repeat */
+typedef struct su_comm su_comm;         /* nn/comm.h */
 
 typedef struct {
     const char *name;
@@ -233,10 +234,23 @@ typedef struct {
                        double longest, int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err);
 
     /* For every row of x, A* [rows, classes], its k largest numbers, sorted, ties to the smaller class, and its
-     * log-sum-exp. which int32 [rows, k], values float [rows, k], log_sums float [rows], all HOST memory.
+     * log-sum-exp. which int32 [rows, k], values float [rows, k], log_sums float [rows], whatever acc is.
      * 1 <= k <= classes; no NaN. */
-    su_status (*largest)(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
-                         int32_t classes, int32_t k, su_error *err);
+    void (*largest)(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
+                    int32_t classes, int32_t k);
+
+    /* --- sequences that are run many times -------------------------------------------------------------- */
+    /* Both NULL where a launch costs nothing: the CPU.
+     *
+     * Does work(context), as a call of it would; from the third time on for the same *recorded (NULL before the
+     * first), by one launch of what it launched the second time, without calling it. So addresses, sizes and numbers
+     * that work gives to operations must be the same every time; what stands in device memory may differ.
+     *
+     * work calls linear, attend, norm, add, gather, scatter, convert, copy, zero and largest alone, does nothing else
+     * that lasts, and may be called twice in place of once: where something cannot be recorded, or is not run, it is
+     * carried out as ever. Returns whether a recording was run. */
+    bool (*repeat)(su_device *d, su_recorded **recorded, void (*work)(void *context), void *context);
+    void (*forget)(su_device *d, su_recorded *recorded);
 
     void (*close)(su_device *d);
 } su_device_ops;

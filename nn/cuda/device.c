@@ -30,6 +30,7 @@ bool su_cuda_check(su_cuda *c, int code, const char *what)
 static su_status cuda_sync(su_device *d, su_error *err)
 {
     su_cuda *c = su_cuda_of(d);
+    if (su_cuda_records(c, "waiting for the GPU")) return su_fail(err, c->failed, "%s", c->message);
     su_cuda_check(c, c->rt->stream_wait(c->stream), "waiting for the GPU");
     if (c->sending) su_cuda_check(c, c->rt->stream_wait(c->sender), "copying to the GPU");
     c->sending = false;
@@ -139,6 +140,7 @@ static void cuda_upload(su_device *d, void *to, const void *from_host, size_t by
 {
     su_cuda *c = su_cuda_of(d);
     su_cuda_here(c);
+    if (su_cuda_records(c, "copying to the GPU")) return;
     const char *from = from_host;
     for (size_t at = 0; at < bytes;) {
         size_t part = bytes - at < STAGE_BYTES ? bytes - at : STAGE_BYTES;
@@ -182,6 +184,7 @@ static void cuda_send(su_device *d, void *to, const void *from_host, size_t byte
 {
     su_cuda *c = su_cuda_of(d);
     su_cuda_here(c);
+    if (su_cuda_records(c, "copying to the GPU")) return;
     if (!bytes || (!c->sender && !su_cuda_check(c, c->rt->stream_new(&c->sender), "opening a stream"))) return;
     c->sending = true;
     su_cuda_check(c, c->rt->copy(to, from_host, bytes, SU_CUDA_TO_DEVICE, c->sender), "copying to the GPU");
@@ -192,7 +195,8 @@ static void cuda_download(su_device *d, void *to_host, const void *from, size_t 
     su_cuda *c = su_cuda_of(d);
     su_cuda_here(c);
     if (!bytes) return;
-    bool done = su_cuda_check(c, c->rt->copy(to_host, from, bytes, SU_CUDA_TO_HOST, c->stream), "copying from the GPU") &&
+    bool done = !su_cuda_records(c, "copying from the GPU") &&
+                su_cuda_check(c, c->rt->copy(to_host, from, bytes, SU_CUDA_TO_HOST, c->stream), "copying from the GPU") &&
                 su_cuda_check(c, c->rt->stream_wait(c->stream), "copying from the GPU");
     if (!done) memset(to_host, 0, bytes); /* defined, whatever the caller does before it asks sync */
 }
@@ -200,6 +204,7 @@ static void cuda_download(su_device *d, void *to_host, const void *from, size_t 
 void *su_cuda_scratch(su_cuda *c, size_t bytes)
 {
     if (c->scratch && bytes <= c->scratch_bytes) return c->scratch;
+    if (su_cuda_records(c, "taking memory for working buffers")) return NULL;
     su_cuda_here(c);
     su_cuda_check(c, c->rt->stream_wait(c->stream), "waiting for the GPU");
     if (c->scratch) {
@@ -293,6 +298,8 @@ static void fill_table(su_device_ops *t)
         .adamw = su_cuda_adamw,
         .top_k = su_cuda_top_k,
         .largest = su_cuda_largest,
+        .repeat = su_cuda_repeat,
+        .forget = su_cuda_forget,
         .close = cuda_close,
     };
 }

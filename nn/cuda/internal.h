@@ -1,6 +1,7 @@
 /* Inside the CUDA device: what its files share. Nothing outside nn/cuda/ includes this but its own tests.
  *
  *   device.c        opening, memory, failures, the table
+ *   record.c        sequences of operations that are launched as one
  *   NOUN.cu         a noun's kernels, and the operations of the table that launch them
  *   product.*       matrix products: the interface, and our own kernel, which any shape can fall back on
  *   library.h       cuBLASLt and cuDNN as the device sees them; lt.c and cudnn.c fill it
@@ -53,6 +54,7 @@ struct su_cuda {
     void *stage[STAGES], *stage_event[STAGES];
     bool stage_busy[STAGES];
     int stage_next;
+    bool recording;   /* launches are recorded, not carried out */
     su_status failed; /* the first failure since the last sync */
     char message[512];
 };
@@ -71,6 +73,10 @@ void su_cuda_here(su_cuda *c);
 /* Records a failure of the runtime (code) while `what` was done. Returns whether there was none. */
 bool su_cuda_check(su_cuda *c, int code, const char *what);
 void su_cuda_fail(su_cuda *c, su_status status, const char *message);
+
+/* For what a recording cannot hold: copies from and to the host, waiting, taking memory. Whether one is being made; then
+ * it is given up (a failure is recorded), and the caller does nothing. */
+bool su_cuda_records(su_cuda *c, const char *what);
 
 /* Scratch memory of the operation that runs, SCRATCH_ALIGN-aligned, not initialised; it is the same memory
  * for the next operation. NULL without memory: the failure is recorded. Take all that an operation needs at

@@ -23,13 +23,16 @@ template <class... P> struct launcher {
     {
         k(*static_cast<std::remove_cv_t<P> *>(args[I])...);
     }
-    static void invoke(const void *k, void **args)
+    static void call(const void *k, void **args)
     {
         spread(reinterpret_cast<void (*)(P...)>(reinterpret_cast<uintptr_t>(k)), args,
                std::index_sequence_for<P...>{});
     }
+    static constexpr size_t sizes[] = {sizeof(P)...};
+    static constexpr su_cuda_invoke entrance = {call, sizes, (int)sizeof...(P)};
+    static constexpr const su_cuda_invoke *invoke = &entrance;
 #else
-    static constexpr su_cuda_invoke *invoke = nullptr;
+    static constexpr const su_cuda_invoke *invoke = nullptr;
 #endif
 
     void operator()(P... p) const

@@ -254,6 +254,7 @@ static const plan *plan_of(su_cuda *c, state *s, const su_cuda_product *p)
     int count = 0;
     /* A product that is added cannot be repeated. */
     const bool timed = !p->add && (double)p->m * (double)p->n * (double)p->k >= TIMED_WORK;
+    if (timed && su_cuda_records(c, "timing matrix products")) return NULL;
     cublasStatus_t st = describe(&made, p);
     if (!st) st = ask(s, &made, found, timed ? CHOICES : 1, &count);
     if (!st) made.algorithm = found[0].algo;

@@ -1,5 +1,9 @@
 /* The operations of the table on a GPU; included by internal.h. nn/device.h says what they do. */
 
+/* record.c */
+bool su_cuda_repeat(su_device *d, su_recorded **recorded, void (*work)(void *context), void *context);
+void su_cuda_forget(su_device *d, su_recorded *recorded);
+
 /* linear.cu */
 void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void *w, const void *b,
                     su_activation f, int64_t rows, int32_t out, int32_t in);
@@ -79,5 +83,5 @@ void su_cuda_adamw(su_device *d, void *w, void *m, void *v, const void *g, const
 /* search.cu */
 su_status su_cuda_top_k(su_device *d, int64_t *rows, float *scores, const void *queries, const void *x, su_dtype type,
                         double longest, int64_t nq, int64_t n, int32_t width, int32_t k, su_error *err);
-su_status su_cuda_largest(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
-                          int32_t classes, int32_t k, su_error *err);
+void su_cuda_largest(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
+                     int32_t classes, int32_t k);

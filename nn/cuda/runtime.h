@@ -47,8 +47,12 @@ typedef struct su_cuda_map {
     SU_CUDA_ALIGNED(64) uint64_t words[16];
 } su_cuda_map;
 
-/* Calls kernel with the values that args point to: how the emulator enters a kernel. */
-typedef void su_cuda_invoke(const void *kernel, void **args);
+/* How the emulator enters a kernel: call() with the values that args point to, `count` of these sizes. */
+typedef struct {
+    void (*call)(const void *kernel, void **args);
+    const size_t *sizes;
+    int count;
+} su_cuda_invoke;
 
 typedef struct {
     const char *name; /* "CUDA 13.0" */
@@ -75,8 +79,15 @@ typedef struct {
     int (*event_hold)(void *event, void *stream); /* the stream waits */
     int (*event_between)(float *milliseconds, void *from, void *to);
 
-    int (*launch)(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
+    int (*launch)(const void *kernel, const su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
                   size_t shared, void *stream);
+    /* Between the two, what is launched, copied or set in the stream is kept and not carried out. record_end: ends it in
+     * any case; *graph: all that, ready to run; NULL on failure. */
+    int (*record_begin)(void *stream);
+    int (*record_end)(void *stream, void **graph);
+    int (*graph_run)(void *graph, void *stream);
+    int (*graph_free)(void *graph);
+
     int (*allow_shared)(const void *kernel, size_t bytes); /* more than 48 KiB of dynamic shared memory */
     /* Of a matrix [rows][columns] of bf16 in device memory, 16-byte aligned, rows `stride` bytes apart (a multiple of 16): boxes of
      * box_rows (at most 256) x 64 columns, which arrive as tiles of hopper.h. The host alone. */

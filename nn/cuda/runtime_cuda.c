@@ -147,13 +147,41 @@ static int event_between(float *milliseconds, void *from, void *to)
     return code_of(cudaEventElapsedTime(milliseconds, from, to));
 }
 
-static int launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block,
+static int launch(const void *kernel, const su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block,
                   void **args, size_t shared, void *stream)
 {
     (void)invoke;
     const dim3 g = {(unsigned)grid.x, (unsigned)grid.y, (unsigned)grid.z};
     const dim3 b = {(unsigned)block.x, (unsigned)block.y, (unsigned)block.z};
     return code_of(cudaLaunchKernel(kernel, g, b, args, shared, stream));
+}
+
+/* Other threads, as the loader's, may take memory meanwhile. */
+static int record_begin(void *stream)
+{
+    return code_of(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+}
+
+static int record_end(void *stream, void **graph)
+{
+    cudaGraph_t kept = NULL;
+    cudaGraphExec_t made = NULL;
+    *graph = NULL;
+    int code = code_of(cudaStreamEndCapture(stream, &kept));
+    if (!code) code = code_of(cudaGraphInstantiate(&made, kept, 0));
+    if (kept) (void)code_of(cudaGraphDestroy(kept));
+    if (!code) *graph = made;
+    return code;
+}
+
+static int graph_run(void *graph, void *stream)
+{
+    return code_of(cudaGraphLaunch(graph, stream));
+}
+
+static int graph_free(void *graph)
+{
+    return code_of(cudaGraphExecDestroy(graph));
 }
 
 static int allow_shared(const void *kernel, size_t bytes)
@@ -222,6 +250,10 @@ const su_cuda_runtime su_nvidia_runtime = {
     .event_hold = event_hold,
     .event_between = event_between,
     .launch = launch,
+    .record_begin = record_begin,
+    .record_end = record_end,
+    .graph_run = graph_run,
+    .graph_free = graph_free,
     .allow_shared = allow_shared,
     .map = map,
     .error_name = error_name,

@@ -600,21 +600,14 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-su_status su_cuda_largest(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
-                          int32_t classes, int32_t k, su_error *err)
+void su_cuda_largest(su_device *d, int32_t *which, float *values, float *log_sums, const void *x, int64_t rows,
+                     int32_t classes, int32_t k)
 {
     su_cuda *c = su_cuda_of(d);
-    if (k < 1 || k > classes) return su_fail(err, SU_EINVAL, "cannot take the %d largest of %d numbers", (int)k, (int)classes);
-    if (rows <= 0) return SU_OK;
-    const size_t numbers = su_cuda_room(rows * k, sizeof(float)), sums = su_cuda_room(rows, sizeof(float));
-    char *m = (char *)su_cuda_scratch(c, 2 * numbers + sums);
-    if (!m) return su_cuda_take(c, err, "the largest of rows", rows);
-    int32_t *own_which = (int32_t *)(void *)m;
-    float *own_values = (float *)(void *)(m + numbers), *own_sums = (float *)(void *)(m + 2 * numbers);
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
         auto go = [&](auto kernel) {
-            launch(c, "largest", rows, THREADS, 0, kernel)(own_which, own_values, own_sums, (const T *)x, (int)classes, (int)k);
+            launch(c, "largest", rows, THREADS, 0, kernel)(which, values, log_sums, (const T *)x, (int)classes, (int)k);
         };
         if (su_cuda_packs(classes, sizeof(T), x, NULL, NULL))
             go(largest_of_row<T, PACK<T>>);
@@ -623,8 +616,4 @@ su_status su_cuda_largest(su_device *d, int32_t *which, float *values, float *lo
         else
             go(largest_of_row<T, 1>);
     });
-    d->ops->download(d, which, own_which, (size_t)(rows * k) * sizeof *which);
-    d->ops->download(d, values, own_values, (size_t)(rows * k) * sizeof *values);
-    d->ops->download(d, log_sums, own_sums, (size_t)rows * sizeof *log_sums);
-    return d->ops->sync(d, err);
 }

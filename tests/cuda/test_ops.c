@@ -714,9 +714,14 @@ static void the_largest_of_a_row_are_those_of_the_cpu(void **state)
         for (int k = 0; k < 2; k++) {
             su_device *d = devices[k];
             su_error err = {0};
-            void *rows = send(d, &x);
-            if (d->ops->largest(d, which[k], values[k], log_sums[k], rows, ROWS, classes[i], K, &err))
-                fail_msg("%s", err.message);
+            void *rows = send(d, &x), *found[3];
+            for (int j = 0; j < 3; j++)
+                if (d->ops->alloc(d, sizeof which[0], &found[j], &err)) fail_msg("%s", err.message);
+            d->ops->largest(d, found[0], found[1], found[2], rows, ROWS, classes[i], K);
+            d->ops->download(d, which[k], found[0], sizeof which[k]);
+            d->ops->download(d, values[k], found[1], sizeof values[k]);
+            d->ops->download(d, log_sums[k], found[2], sizeof log_sums[k]);
+            for (int j = 0; j < 3; j++) d->ops->release(d, found[j]);
             d->ops->release(d, rows);
         }
         assert_memory_equal(which[0], which[1], sizeof which[0]);
@@ -725,6 +730,83 @@ static void the_largest_of_a_row_are_those_of_the_cpu(void **state)
             assert_true(fabsf(log_sums[0][r] - log_sums[1][r]) <= 2e-6F * fabsf(log_sums[1][r]));
         check_free_all();
     }
+}
+
+/* What a decoder's step is made of: rows by index, a product, a norm, the largest of a row. */
+typedef struct {
+    su_device *d;
+    void *table, *w, *b, *x, *y, *which, *values, *log_sums;
+    int32_t *index;
+    bool spoils; /* with a copy from the host, which no recording holds */
+    int calls;
+} sequence;
+
+enum { SEQUENCE_ROWS = 5, SEQUENCE_WIDTH = 24 };
+
+static void carry_out(void *context)
+{
+    sequence *s = context;
+    const su_device_ops *ops = s->d->ops;
+    static const int32_t first = 3;
+    s->calls++;
+    if (s->spoils) ops->upload(s->d, s->index, &first, sizeof first);
+    ops->gather(s->d, s->x, false, s->table, s->index, SEQUENCE_ROWS, SEQUENCE_WIDTH);
+    ops->linear(s->d, s->y, NULL, s->x, s->w, s->b, SU_ACT_GELU, SEQUENCE_ROWS, SEQUENCE_WIDTH, SEQUENCE_WIDTH);
+    ops->zero(s->d, s->which, sizeof first);
+    ops->norm(s->d, s->x, s->y, NULL, NULL, s->y, s->x, s->b, s->b, 1e-5, SEQUENCE_ROWS, SEQUENCE_WIDTH);
+    ops->copy(s->d, s->y, s->x, (size_t)SEQUENCE_WIDTH * su_dtype_size(s->d->act));
+    ops->largest(s->d, s->which, s->values, s->log_sums, s->y, SEQUENCE_ROWS, SEQUENCE_WIDTH, 1);
+}
+
+static void one_sequence(bool spoils)
+{
+    enum { TIMES = 5, NUMBERS = SEQUENCE_WIDTH * SEQUENCE_WIDTH };
+    su_device *d = tested;
+    su_error err = {0};
+    su_recorded *recorded = NULL;
+    const array w = {"w", ACT, check_normal(21, NUMBERS, 0.5), NUMBERS, IN};
+    const array b = {"b", ACT, check_normal(22, SEQUENCE_WIDTH, 1), SEQUENCE_WIDTH, IN};
+    const array table = {"table", ACT, check_normal(23, NUMBERS, 1), NUMBERS, IN};
+    const array empty = {"empty", ACT, check_normal(24, NUMBERS, 1), NUMBERS, IN};
+    sequence s = {.d = d, .table = send(d, &table), .w = send(d, &w), .b = send(d, &b), .x = send(d, &empty),
+                  .y = send(d, &empty), .spoils = spoils};
+    void **more[] = {&s.which, &s.values, &s.log_sums, (void **)&s.index};
+    for (int i = 0; i < 4; i++)
+        if (d->ops->alloc(d, SEQUENCE_ROWS * sizeof(int32_t), more[i], &err)) fail_msg("%s", err.message);
+    for (int t = 0; t < TIMES; t++) {
+        int32_t index[SEQUENCE_ROWS];
+        float got[2][2 * SEQUENCE_ROWS];
+        for (int32_t r = 0; r < SEQUENCE_ROWS; r++) index[r] = (7 * r + 3 * t) % SEQUENCE_WIDTH;
+        for (int k = 0; k < 2; k++) { /* as it is; then repeated */
+            d->ops->upload(d, s.index, index, sizeof index);
+            s.calls = 0;
+            if (k == 0) carry_out(&s);
+            if (k == 1) assert_int_equal(d->ops->repeat(d, &recorded, carry_out, &s), !spoils && t > 0);
+            assert_int_equal(s.calls, k == 0 || t == 0 ? 1 : spoils ? 1 + (t == 1) : t == 1);
+            d->ops->download(d, got[k], s.values, SEQUENCE_ROWS * sizeof(float));
+            d->ops->download(d, got[k] + SEQUENCE_ROWS, s.log_sums, SEQUENCE_ROWS * sizeof(float));
+            d->ops->zero(d, s.values, SEQUENCE_ROWS * sizeof(float));
+        }
+        assert_memory_equal(got[0], got[1], sizeof got[0]);
+        assert_true(got[0][0] > 0);
+        if (d->ops->sync(d, &err)) fail_msg("%s", err.message);
+    }
+    d->ops->forget(d, recorded);
+    void *all[] = {s.table, s.w, s.b, s.x, s.y, s.which, s.values, s.log_sums, s.index};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) d->ops->release(d, all[i]);
+    check_free_all();
+}
+
+static void a_sequence_is_recorded_the_second_time_and_has_the_same_bits(void **state)
+{
+    (void)state;
+    one_sequence(false);
+}
+
+static void what_cannot_be_recorded_is_carried_out_every_time(void **state)
+{
+    (void)state;
+    one_sequence(true);
 }
 
 static void conversion(void **state)
@@ -785,6 +867,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(optimiser),
         cmocka_unit_test(the_best_k_are_those_of_the_cpu),
         cmocka_unit_test(the_largest_of_a_row_are_those_of_the_cpu),
+        cmocka_unit_test(a_sequence_is_recorded_the_second_time_and_has_the_same_bits),
+        cmocka_unit_test(what_cannot_be_recorded_is_carried_out_every_time),
         cmocka_unit_test(conversion),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

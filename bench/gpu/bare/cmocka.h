@@ -1,4 +1,4 @@
-/* As much of cmocka as tests/cuda/test_ops.c uses, for a machine without it: each test runs until its first failure. */
+/* As much of cmocka as tests/cuda/test_ops.c and test_captions.c use, for a machine without it: each test runs until its first failure. */
 #ifndef SU_BENCH_GPU_CMOCKA_H
 #define SU_BENCH_GPU_CMOCKA_H
 

@@ -60,7 +60,7 @@ struct machine {
     ucontext_t scheduler;
 #endif
     const void *kernel;
-    su_cuda_invoke *invoke;
+    const su_cuda_invoke *invoke;
     void **args;
     bool reverse;
 } m;
@@ -102,7 +102,7 @@ void to_scheduler()
 void live()
 {
     for (;;) {
-        m.invoke(m.kernel, m.args);
+        m.invoke->call(m.kernel, m.args);
         if (m.fibers[m.now].copy_count) stop("a copy to shared memory that nobody waits for");
         m.fibers[m.now].where = ENDED;
         to_scheduler();
@@ -433,7 +433,7 @@ void emulate_group_multiply_add(float *d, uint64_t a, uint64_t b, bool add)
         }
 }
 
-int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
+int su_emulate_launch(const void *kernel, const su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
                       size_t shared)
 {
     int threads = block.x * block.y * block.z;

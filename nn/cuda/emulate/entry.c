@@ -42,15 +42,12 @@ static void add_row(float *total, float *part, const float *a, const float *b, i
     }
 }
 
-static bool multiply(su_cuda *c, const su_cuda_product *p)
+static int multiply_now(const void *what)
 {
-    const char *how = getenv("SUTURE_EMULATE_PRODUCT");
-    if (how && !strcmp(how, "own")) return false;
-    if (c->failed || !su_cuda_check(c, su_emulate_call(), "matrix product")) return true;
+    const su_cuda_product *p = what;
     float *a = su_alloc((size_t)p->k, sizeof *a), *b = su_alloc((size_t)(p->k * p->n), sizeof *b);
     float *total = su_alloc((size_t)p->n, sizeof *total), *part = su_alloc((size_t)p->n, sizeof *part);
     bool memory = a && b && total && part;
-    if (!memory) su_cuda_fail(c, SU_ENOMEM, "no memory for an emulated product");
     const void *const operands[] = {p->a, p->b, p->c, p->bias ? p->bias : p->c};
     for (int i = 0; i < 4; i++) su_emulate_need_device("matrix product", operands[i], 0);
     su_emulate_open();
@@ -72,6 +69,15 @@ static bool multiply(su_cuda *c, const su_cuda_product *p)
     su_free(b);
     su_free(total);
     su_free(part);
+    return memory ? SU_CUDA_OK : SU_CUDA_EMEMORY;
+}
+
+static bool multiply(su_cuda *c, const su_cuda_product *p)
+{
+    const char *how = getenv("SUTURE_EMULATE_PRODUCT");
+    if (how && !strcmp(how, "own")) return false;
+    if (c->failed || !su_cuda_check(c, su_emulate_call(), "matrix product")) return true;
+    if (!su_emulate_keep(multiply_now, p, sizeof *p)) su_cuda_check(c, multiply_now(p), "matrix product");
     return true;
 }
 

@@ -232,6 +232,42 @@ static float dot(const float *x, const float *y, int64_t k, int64_t terms)
     return total;
 }
 
+/* All that a product depends on, as the library copies it when it is called. */
+typedef struct {
+    product p;
+    layout la, lb, lc;
+    int32_t terms;
+    float alpha, beta;
+    const void *a, *b;
+    void *c;
+    const void *workspace;
+} multiplication;
+
+static int multiply(const void *what)
+{
+    const multiplication *t = what;
+    const bool ta = t->p.turn_a == CUBLAS_OP_T, tb = t->p.turn_b == CUBLAS_OP_T;
+    const int64_t m = t->lc.rows, n = t->lc.columns, k = ta ? t->la.rows : t->la.columns;
+    const void *const operands[] = {t->a, t->b, t->c, t->workspace};
+    for (int i = 0; i < 4; i++) su_emulate_need_device("cublasLtMatmul", operands[i], 0);
+    su_emulate_open();
+    float *x = lines(t->a, &t->la, !ta, m, k), *y = lines(t->b, &t->lb, tb, n, k);
+    for (int64_t j = 0; x && y && j < n; j++)
+        for (int64_t i = 0; i < m; i++) {
+            const int64_t at = j * t->lc.ld + i;
+            const float before = t->beta != 0 ? t->beta * get(t->c, t->lc.type, at) : 0;
+            const float bias = t->p.epilogue == CUBLASLT_EPILOGUE_BIAS
+                                   ? get(t->p.bias, (cudaDataType_t)t->p.bias_type, i)
+                                   : 0;
+            put(t->c, t->lc.type, at, t->alpha * dot(x + i * k, y + j * k, k, t->terms) + before + bias);
+        }
+    su_emulate_close();
+    const bool memory = x && y;
+    su_free(x);
+    su_free(y);
+    return memory ? SU_CUDA_OK : SU_CUDA_EMEMORY;
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, const void *alpha,
                               const void *a, cublasLtMatrixLayout_t a_at, const void *b,
                               cublasLtMatrixLayout_t b_at, const void *beta, const void *c,
@@ -255,22 +291,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
            "less aligned than was promised");
     cublasStatus_t st = turn(CUBLAS_STATUS_EXECUTION_FAILED);
     if (st) return st;
-    const void *const operands[] = {a, b, result, workspace};
-    for (int i = 0; i < 4; i++) su_emulate_need_device("cublasLtMatmul", operands[i], 0);
-    su_emulate_open();
-    float *x = lines(a, la, !ta, m, k), *y = lines(b, lb, tb, n, k);
-    for (int64_t j = 0; x && y && j < n; j++)
-        for (int64_t i = 0; i < m; i++) {
-            const float before =
-                *(const float *)beta != 0 ? *(const float *)beta * get(c, lc->type, j * lc->ld + i) : 0;
-            const float bias =
-                p->epilogue == CUBLASLT_EPILOGUE_BIAS ? get(p->bias, (cudaDataType_t)p->bias_type, i) : 0;
-            put(result, lc->type, j * lc->ld + i,
-                *(const float *)alpha * dot(x + i * k, y + j * k, k, chosen.terms) + before + bias);
-        }
-    su_emulate_close();
-    if (!x || !y) st = CUBLAS_STATUS_ALLOC_FAILED;
-    su_free(x);
-    su_free(y);
-    return st;
+    const multiplication all = {
+        *p, *la, *lb,    *lc,      chosen.terms, *(const float *)alpha, *(const float *)beta,
+        a,  b,   result, workspace};
+    if (su_emulate_keep(multiply, &all, sizeof all)) return CUBLAS_STATUS_SUCCESS;
+    return multiply(&all) ? CUBLAS_STATUS_ALLOC_FAILED : CUBLAS_STATUS_SUCCESS;
 }

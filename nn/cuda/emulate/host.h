@@ -4,6 +4,7 @@
  *   SUTURE_EMULATE_FAIL=N     the N-th call of the runtime fails (once); N+ : it and all later ones
  *   SUTURE_EMULATE_MEMORY=B   the emulated GPU has B bytes of memory (default: 64 GiB, on paper)
  *   SUTURE_EMULATE_PRODUCT=own  products by our own kernel instead of plain loops
+ *   SUTURE_EMULATE_RECORD=begin|end|run  recordings cannot be begun, ended, or run
  *   SUTURE_EMULATE_ORDER=reverse  see emulate.h */
 #ifndef SU_NN_CUDA_EMULATE_HOST_H
 #define SU_NN_CUDA_EMULATE_HOST_H
@@ -28,8 +29,17 @@ void su_emulate_need_device(const char *who, const void *memory, size_t bytes);
 void su_emulate_need_host(const char *who, const void *memory, size_t bytes);
 
 /* Runs grid x block threads to their end. */
-int su_emulate_launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
+int su_emulate_launch(const void *kernel, const su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,
                       size_t shared);
+/* Where a recording is being made, keeps the call run(what), with a copy of *what, for graph_run; false: there is none, and
+ * the caller does it. */
+bool su_emulate_keep(int (*run)(const void *what), const void *what, size_t bytes);
+/* Calls so far in this process: kernels and products that were carried out as they were launched, those that were kept (and copies),
+ * and recordings that were run. Tests find it by its name in the library. */
+typedef struct {
+    int64_t launched, kept, runs;
+} su_emulate_counts;
+su_emulate_counts su_emulate_counted(void);
 /* Counts as a call of the runtime: 0, or the failure that is its turn. */
 int su_emulate_call(void);
 

@@ -1,5 +1,8 @@
 /* The runtime on the host: a stream is always empty, a launch has ended when it returns.
  *
+ * A recording is a list of calls with copies of their arguments. What CUDA forbids while one is made (waiting, taking
+ * and giving back memory) fails, and spoils it.
+ *
  * With SUTURE_EMULATE_COPIES=late, what a second stream copies to the device arrives only when somebody waits
  * for that stream: as late as a GPU may do it. */
 #include "nn/cuda/emulate/host.h"
@@ -7,13 +10,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAUNCH_FAILURE = 719 };
+enum { LAUNCH_FAILURE = 719, NOT_IN_RECORDINGS = 900, SPOILED = 901 };
+
+/* A call that a recording keeps. */
+typedef struct {
+    int (*run)(const void *what);
+    void *what;
+} kept_call;
+
+typedef struct {
+    kept_call *calls;
+    int64_t count, room;
+    bool spoiled; /* by a call that a recording cannot hold */
+} recording;
 
 static struct {
     int64_t calls, fail_at;
     bool fail_on;      /* all later ones too */
     size_t used, most; /* bytes of memory */
     int streams;       /* of the device that was opened last */
+    const char *fails; /* what always fails, of recordings */
+    recording *made;   /* the recording that is being made, of */
+    void *recorded;    /* this stream */
+    su_emulate_counts counts;
 } state = {.most = (size_t)64 << 30};
 
 typedef struct {
@@ -40,6 +59,40 @@ int su_emulate_call(void)
     return call(LAUNCH_FAILURE);
 }
 
+/* As call, of what spoils a recording. */
+static int call_outside(int failure)
+{
+    if (state.made) state.made->spoiled = true;
+    return state.made ? NOT_IN_RECORDINGS : call(failure);
+}
+
+__attribute__((visibility("default"))) su_emulate_counts su_emulate_counted(void)
+{
+    return state.counts;
+}
+
+bool su_emulate_keep(int (*run)(const void *what), const void *what, size_t bytes)
+{
+    recording *r = state.made;
+    if (!r) {
+        state.counts.launched++;
+        return false;
+    }
+    if (r->count == r->room) {
+        const int64_t room = r->room ? 2 * r->room : 64;
+        kept_call *more = realloc(r->calls, (size_t)room * sizeof *more);
+        if (!more) abort();
+        r->calls = more;
+        r->room = room;
+    }
+    void *copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!copy) abort();
+    memcpy(copy, what, bytes);
+    r->calls[r->count++] = (kept_call){run, copy};
+    state.counts.kept++;
+    return true;
+}
+
 static void read_environment(void)
 {
     const char *fail = getenv("SUTURE_EMULATE_FAIL"), *memory = getenv("SUTURE_EMULATE_MEMORY");
@@ -48,6 +101,7 @@ static void read_environment(void)
     state.fail_at = fail ? strtoll(fail, &end, 10) : 0;
     state.fail_on = end && *end == '+';
     state.streams = 0;
+    state.fails = getenv("SUTURE_EMULATE_RECORD");
     state.most = memory ? (size_t)strtoull(memory, NULL, 10) : (size_t)64 << 30;
 }
 
@@ -92,7 +146,7 @@ static int memory_info(size_t *free_bytes, size_t *total)
 static int allocate(void **memory, size_t bytes)
 {
     *memory = NULL;
-    int code = call(SU_CUDA_EMEMORY);
+    int code = call_outside(SU_CUDA_EMEMORY);
     if (!code && (bytes > state.most - state.used || !(*memory = su_emulate_take(bytes)))) code = SU_CUDA_EMEMORY;
     if (!code) state.used += bytes;
     return code;
@@ -100,6 +154,7 @@ static int allocate(void **memory, size_t bytes)
 
 static int release(void *memory)
 {
+    if (state.made) return call_outside(LAUNCH_FAILURE);
     if (memory) state.used -= su_emulate_give(memory);
     return call(LAUNCH_FAILURE);
 }
@@ -107,7 +162,7 @@ static int release(void *memory)
 static int allocate_host(void **memory, size_t bytes)
 {
     *memory = NULL;
-    int code = call(SU_CUDA_EMEMORY);
+    int code = call_outside(SU_CUDA_EMEMORY);
     if (!code && !(*memory = malloc(bytes))) code = SU_CUDA_EMEMORY;
     return code;
 }
@@ -118,16 +173,33 @@ static int release_host(void *memory)
     return call(LAUNCH_FAILURE);
 }
 
+typedef struct {
+    void *memory;
+    int byte;
+    size_t bytes;
+} filling;
+
+static int fill(const void *what)
+{
+    const filling *f = what;
+    su_emulate_need_device("set", f->memory, f->bytes);
+    su_emulate_open();
+    memset(f->memory, f->byte, f->bytes);
+    su_emulate_close();
+    return SU_CUDA_OK;
+}
+
+static bool keeps(const void *stream)
+{
+    return state.made && stream == state.recorded;
+}
+
 static int set(void *memory, int byte, size_t bytes, void *stream)
 {
-    (void)stream;
+    const filling f = {memory, byte, bytes};
     int code = call(LAUNCH_FAILURE);
-    if (code || !bytes) return code;
-    su_emulate_need_device("set", memory, bytes);
-    su_emulate_open();
-    memset(memory, byte, bytes);
-    su_emulate_close();
-    return code;
+    if (code || !bytes || (keeps(stream) && su_emulate_keep(fill, &f, sizeof f))) return code;
+    return fill(&f);
 }
 
 static void carry_out(const transfer *t, int64_t count)
@@ -137,6 +209,12 @@ static void carry_out(const transfer *t, int64_t count)
     su_emulate_close();
 }
 
+static int transfer_again(const void *what)
+{
+    carry_out(what, 1);
+    return SU_CUDA_OK;
+}
+
 static int copy(void *to, const void *from, size_t bytes, int direction, void *stream)
 {
     stream_state *s = stream;
@@ -144,15 +222,16 @@ static int copy(void *to, const void *from, size_t bytes, int direction, void *s
     if (code || !bytes) return code;
     (direction == SU_CUDA_TO_HOST ? su_emulate_need_host : su_emulate_need_device)("copy to", to, bytes);
     (direction == SU_CUDA_TO_DEVICE ? su_emulate_need_host : su_emulate_need_device)("copy from", from, bytes);
+    const transfer now = {to, from, bytes};
+    if (keeps(stream) && su_emulate_keep(transfer_again, &now, sizeof now)) return SU_CUDA_OK;
     if (!s || !s->late || direction != SU_CUDA_TO_DEVICE) {
-        transfer now = {to, from, bytes};
         carry_out(&now, 1);
         return SU_CUDA_OK;
     }
     transfer *more = realloc(s->waiting, (size_t)(s->count + 1) * sizeof *more);
     if (!more) return SU_CUDA_EMEMORY;
     s->waiting = more;
-    s->waiting[s->count++] = (transfer){to, from, bytes};
+    s->waiting[s->count++] = now;
     return SU_CUDA_OK;
 }
 
@@ -178,6 +257,7 @@ static int stream_free(void *stream)
 static int stream_wait(void *stream)
 {
     stream_state *s = stream;
+    if (keeps(stream)) return call_outside(LAUNCH_FAILURE);
     if (s) carry_out(s->waiting, s->count), s->count = 0;
     return call(LAUNCH_FAILURE);
 }
@@ -199,7 +279,7 @@ static int free_object(void *object)
 static int wait(void *object)
 {
     (void)object;
-    return call(LAUNCH_FAILURE);
+    return call_outside(LAUNCH_FAILURE);
 }
 
 static int event_new(void **event, bool timed)
@@ -223,16 +303,95 @@ static int event_between(float *milliseconds, void *from, void *to)
     return call(LAUNCH_FAILURE);
 }
 
-static int launch(const void *kernel, su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block,
-                  void **args, size_t shared, void *stream)
+/* A launch with its arguments, one after the other. */
+enum { ARGUMENTS = 24, ARGUMENT_BYTES = 4096 };
+typedef struct {
+    const void *kernel;
+    const su_cuda_invoke *invoke;
+    su_cuda_size grid, block;
+    size_t shared, at[ARGUMENTS];
+    _Alignas(64) unsigned char bytes[ARGUMENT_BYTES];
+} launching;
+
+static int launch_again(const void *what)
 {
-    (void)stream;
-    int code = call(LAUNCH_FAILURE);
-    if (code) return code;
+    const launching *l = what;
+    void *args[ARGUMENTS];
+    for (int i = 0; i < l->invoke->count; i++) args[i] = (void *)(uintptr_t)(l->bytes + l->at[i]);
     su_emulate_open();
-    code = su_emulate_launch(kernel, invoke, grid, block, args, shared);
+    int code = su_emulate_launch(l->kernel, l->invoke, l->grid, l->block, args, l->shared);
     su_emulate_close();
     return code;
+}
+
+static int launch(const void *kernel, const su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block,
+                  void **args, size_t shared, void *stream)
+{
+    int code = call(LAUNCH_FAILURE);
+    if (code) return code;
+    launching l = {.kernel = kernel, .invoke = invoke, .grid = grid, .block = block, .shared = shared};
+    size_t end = 0;
+    for (int i = 0; i < invoke->count; i++) {
+        const size_t from = (end + 63) / 64 * 64; /* no type wants more */
+        end = from + invoke->sizes[i];
+        if (i == ARGUMENTS || end > sizeof l.bytes) abort();
+        l.at[i] = from;
+        memcpy(l.bytes + l.at[i], args[i], invoke->sizes[i]);
+    }
+    if (state.made && !keeps(stream)) abort(); /* a kernel beside a recording: nobody does that */
+    return su_emulate_keep(launch_again, &l, sizeof l) ? SU_CUDA_OK : launch_again(&l);
+}
+
+static bool refuses(const char *part)
+{
+    return state.fails && !strcmp(state.fails, part);
+}
+
+static int record_begin(void *stream)
+{
+    int code = refuses("begin") ? NOT_IN_RECORDINGS : call(NOT_IN_RECORDINGS);
+    if (code || state.made) return code ? code : NOT_IN_RECORDINGS;
+    state.made = calloc(1, sizeof *state.made);
+    state.recorded = stream;
+    return state.made ? SU_CUDA_OK : SU_CUDA_EMEMORY;
+}
+
+static void discard(recording *r)
+{
+    for (int64_t i = 0; i < r->count; i++) free(r->calls[i].what);
+    free(r->calls);
+    free(r);
+}
+
+static int record_end(void *stream, void **graph)
+{
+    recording *r = state.made;
+    int code = refuses("end") ? SU_CUDA_EMEMORY : call(SU_CUDA_EMEMORY);
+    *graph = NULL;
+    if (!r || stream != state.recorded) return SU_CUDA_EVALUE;
+    state.made = NULL;
+    if (!code && r->spoiled) code = SPOILED;
+    if (code)
+        discard(r);
+    else
+        *graph = r;
+    return code;
+}
+
+static int graph_run(void *graph, void *stream)
+{
+    const recording *r = graph;
+    (void)stream;
+    int code = refuses("run") ? LAUNCH_FAILURE : call(LAUNCH_FAILURE);
+    state.counts.runs += !code;
+    for (int64_t i = 0; i < r->count && !code; i++) code = r->calls[i].run(r->calls[i].what);
+    return code;
+}
+
+static int graph_free(void *graph)
+{
+    discard(graph);
+    return call(LAUNCH_FAILURE);
 }
 
 static int allow_shared(const void *kernel, size_t bytes)
@@ -296,6 +455,10 @@ const su_cuda_runtime su_emulate_runtime = {
     .event_hold = event_with_stream,
     .event_between = event_between,
     .launch = launch,
+    .record_begin = record_begin,
+    .record_end = record_end,
+    .graph_run = graph_run,
+    .graph_free = graph_free,
     .allow_shared = allow_shared,
     .map = map,
     .error_name = error_name,
