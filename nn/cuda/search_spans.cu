@@ -11,12 +11,13 @@
  *                    Of rows in no order a list of `kept` gains at most `kept` from as many rows again as there were
  *
  * MORE_ROWS. Of unit rows of 512 numbers drawn at random some 14 lie above the threshold of ten answers (counted: 12.5 of 512 rows,
- * 14.2 of 370,000): 10 up to the k-th best, and those within 2 x 0.0018 of rounding below it. A span of m times the rows before it brings 14 m keys a query, of
- * 1,024 queries 54 m for each of the 264 groups that multiply, one after the other once they are rare, at some 600 cycles of a
- * group's, 0.35 us, and two groups share a tile's time: 38 m us. A span itself costs some 20 us: launches, a merge, a pipeline that
- * fills, a last round of tiles that is not full. For a factor of e in rows that is (38 m + 20) / ln(m + 1): 84 us for m = 1, 87
- * for 2, 97 for 3. 2 it is, since rows in some order bring more spans for 1: 512 rows, and nine times as many again and again,
- * are 10,077,696 after ten spans. The wait for the counter of a buffer, 2,000 cycles and more, would want m below 1.
+ * 14.2 of 370,000): 10 up to the k-th best, and those within 2 x 0.0018 of rounding below it. A span of m times the rows before it
+ * brings 14 m keys a query, of 1,024 queries 54 m to each of the 264 groups that multiply. Once keys are rare each is found alone, by
+ * some 600 cycles of a group, 0.35 us, and two groups share a multiprocessor: 38 m us. A span itself costs some 20 us: launches, a
+ * merge, a pipeline that fills, a last round of tiles that is not full. For every factor of e in rows that is
+ * (38 m + 20) / ln(m + 1): 84 us for m = 1, 87 for 2, 97 for 3 (reckoned, not measured). 2 it is: ten spans, 512 x 3^9 rows, reach
+ * beyond 10 million, where 1 takes sixteen, and the 20 are the least certain. With a wait of 2,000 cycles or more for each key
+ * less than 1 would be best.
  * Few queries: a span brings so few keys that only their number counts: five spans for 10 million rows.
  *
  * Keys differ and a merge sorts them, so the lists do not tell in which order keys came. Rows rise from span to span: an
