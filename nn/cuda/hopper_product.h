@@ -9,11 +9,16 @@
  *   two         multiply: 64 rows x 256 columns of C each. The second begins two slices behind the first, so that one uses its
  *               numbers while the other has the tensor cores for itself
  *
- * Finish, a structure of what the work needs, has them:
+ * Finish, a structure of what the work needs, has them. Each thread of a multiplying group has its own, which may keep numbers
+ * from tile to tile; all of them call
  *
- *   void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
- *       by all threads of a multiplying group: numbers of C, as hopper.h says, of 64 rows from `row` on and 256 columns
- *       from `column` on. Rows from m and columns from n on are there too, made of zeros
+ *   void prepare(int64_t row)
+ *       while the last products of a tile run: time to fetch what take needs
+ *   void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+ *       numbers of C, as hopper.h says, of 64 rows from `row` on and 256 columns from `column` on. Rows from m and columns from
+ *       n on are there too, made of zeros
+ *   void end()
+ *       behind their last tile
  *
  * The order of sums is one, whatever the grid: a product has the same bits each time. */
 #ifndef SU_NN_CUDA_HOPPER_PRODUCT_H
@@ -115,6 +120,7 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
         more_registers<232>();
         const int half = group - 1, thread = (int)threadIdx.x % GROUP;
         float d[GROUP_NUMBERS];
+        Finish own = finish;
         turn s;
         auto leave = [&](int stage) {
             if (thread < CLUSTER) arrive_at(empty + stage, thread);
@@ -122,7 +128,6 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
         const int ahead = BEHIND < p.slices ? BEHIND - 1 : p.slices - 1;
         if (half == 1 && rounds > 0) await(begun, 0);
         for (int64_t i = 0; i < rounds; i++) {
-            tile_of<CLUSTER>(row, column, i, p);
             int before = 0;
             for (int slice = 0; slice < p.slices; slice++, s.next()) {
                 const char *from = room + s.at * SLICES_BYTES;
@@ -137,10 +142,13 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
                 before = s.at;
                 if (half == 0 && thread == 0 && i == 0 && slice == ahead) arrive(begun);
             }
+            tile_of<CLUSTER>(row, column, i, p); /* beside the last products: divisions take long */
+            own.prepare(row + half * GROUP_ROWS);
             group_wait<0>();
             leave(before);
-            finish.take(d, row + half * GROUP_ROWS, column);
+            own.take(d, row + half * GROUP_ROWS, column);
         }
+        own.end();
     }
     __syncwarp();
     meet_cluster<CLUSTER>(); /* what goes to another block's memory has arrived there */

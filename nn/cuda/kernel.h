@@ -244,6 +244,16 @@ DEVICE uint32_t take_places(uint32_t *counter, uint32_t n)
 #endif
 }
 
+/* i is to be an index of an array [n]: the emulator stops the program where it is not. For arrays within larger blocks of memory. */
+DEVICE void within(int64_t i, int64_t n)
+{
+#ifdef __CUDACC__
+    (void)i, (void)n;
+#else
+    emulate_within(i, n);
+#endif
+}
+
 /* --- random numbers: Philox4x32-10, the words of base/rng.c --- */
 
 struct philox_key {

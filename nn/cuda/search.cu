@@ -12,9 +12,9 @@
  * Rows of floats. The product is one of floats, and SPARE candidates are kept besides. Only where more than SPARE rows
  * lie within the rounding of the k-th score may the choice among them differ, as on the CPU.
  *
- * Rows of bf16. The product is one of bf16 on tensor cores, written as bf16, and MORE candidates are kept. On a Hopper GPU
- * scores are floats and not written at all (search_hopper.cu). With q' the query rounded to bf16, t the sum as it is formed in
- * float, o as it is written, and X no less than any row's length:
+ * Rows of bf16. The product is one of bf16 on tensor cores, written as bf16, and MORE candidates are kept. On a Hopper GPU,
+ * and for few queries, scores are floats and not written at all (search_spans.cu). With q' the query rounded to bf16, t the sum
+ * as it is formed in float, o as it is written, and X no less than any row's length:
  *
  *     |<q,x> - <q',x>| <= |q - q'| X                                                    [Cauchy-Schwarz]
  *     |<q',x> - t|     <= (width + 64) 2^-22 |q'| X      products are exact; every addition loses at most 2^-22 of the
@@ -465,8 +465,9 @@ static su_status search_halves(search_work *w, int64_t *rows, float *scores, int
     const int64_t most = su_cuda_least(nq, HALF_QUERIES);
     w->kept = (int)su_cuda_least(w->n, k + MORE);
     w->stride = (w->width + 7) / 8 * 8;
+    const size_t written = su_cuda_room(most * COLUMNS, sizeof(bf16)), unwritten = su_cuda_search_room(w, most);
     const size_t sizes[] = {su_cuda_room(most * w->kept, sizeof(uint64_t)), su_cuda_room(most * w->kept, sizeof(double)),
-                            su_cuda_room(most * COLUMNS, sizeof(bf16)),     su_cuda_room(most * w->stride, sizeof(bf16)),
+                            unwritten > written ? unwritten : written,      su_cuda_room(most * w->stride, sizeof(bf16)),
                             su_cuda_room(most, sizeof(double)),             su_cuda_room(LONGEST_BLOCKS, sizeof(double)),
                             su_cuda_room(most * k, sizeof(int64_t)),        su_cuda_room(most * k, sizeof(float)),
                             su_cuda_room(most, sizeof(int32_t)),            su_cuda_room(most, sizeof(uint32_t)),
@@ -488,30 +489,27 @@ static su_status search_halves(search_work *w, int64_t *rows, float *scores, int
     w->lost = (int32_t *)(void *)at[11];
     const int blocks = find_longest(w, squares, longest);
     su_status status = SU_OK;
-    bool hopper = su_cuda_searches_hopper(w);
+    bool lost = false;
     for (int64_t first = 0; first < nq && !status;) {
         w->group = su_cuda_least(nq - first, HALF_QUERIES);
         launch(c, "top_k", su_cuda_parts(w->group, THREADS / WARP), THREADS, 0, search_queries)(w->halves, w->reach, w->queries,
                                                                                                w->group, w->width, w->stride);
-        if (hopper)
-            su_cuda_search_hopper(w, squares, blocks, (int)k);
+        const bool spans = !lost && su_cuda_searches_spans(w);
+        if (spans)
+            su_cuda_search_spans(w, squares, blocks, (int)k);
         else
             filter_group(w);
         rescore(w, w->exact, w->lists, w->group * w->kept, w->kept);
         launch(c, "top_k", w->group, THREADS, 0, search_order)((int64_t *)(void *)at[6], (float *)(void *)at[7],
                                                               (int32_t *)(void *)at[8], w->lists, w->exact, w->reach, squares,
-                                                              blocks, hopper ? w->lost : NULL, w->least, w->kept, (int)k,
+                                                              blocks, spans ? w->lost : NULL, w->least, w->kept, (int)k,
                                                               w->kept == w->n);
         d->ops->download(d, rows + first * k, at[6], (size_t)(w->group * k) * sizeof *rows);
         d->ops->download(d, scores + first * k, at[7], (size_t)(w->group * k) * sizeof *scores);
         d->ops->download(d, proven + first, at[8], (size_t)w->group * sizeof *proven);
         status = d->ops->sync(d, err);
-        bool lost = false;
         for (int64_t q = 0; q < w->group && !status; q++) lost |= proven[first + q] < 0;
-        if (lost) { /* an order of rows that is none of chance: this group again, and those behind it, as other GPUs do */
-            hopper = false;
-            continue;
-        }
+        if (spans && lost) continue; /* an order of rows that is none of chance: this group again, and those behind it, written */
         first += HALF_QUERIES, w->queries += (int64_t)HALF_QUERIES * w->width;
     }
     return status;

@@ -1,4 +1,4 @@
-/* Inside search: what search.cu and search_hopper.cu share. */
+/* Inside search: what search.cu, search_spans.cu and search_hopper.cu share. */
 #ifndef SU_NN_CUDA_SEARCH_H
 #define SU_NN_CUDA_SEARCH_H
 
@@ -82,7 +82,7 @@ typedef struct {
     int width, kept;
     uint64_t *lists; /* device: [group][kept] */
     double *exact;   /* device: the same */
-    void *scores;    /* device: [group][COLUMNS], float or bf16; or the keys that may join the lists: search_hopper.cu */
+    void *scores;    /* device: [group][COLUMNS], float or bf16; or what search_spans.cu needs */
     float *tile;     /* device: [COLUMNS][width], rows of bf16 as floats */
     bf16 *halves;    /* device: [group][stride], queries as the product of bf16 reads them */
     double *reach;   /* device: [group] */
@@ -97,10 +97,46 @@ static inline const void *row_at(const search_work *w, int64_t row)
     return (const char *)w->x + (size_t)(row * w->width) * (w->half ? sizeof(bf16) : sizeof(float));
 }
 
-/* Whether su_cuda_search_hopper is for this GPU and these rows. */
-bool su_cuda_searches_hopper(const search_work *w);
+/* --- search without written scores: search_spans.cu --- */
+
+/* A span of rows of x, and the keys of those of its rows that may join the lists. As a kernel has it. */
+struct search_span {
+    uint64_t *joining; /* [queries][room] */
+    uint32_t *counts;  /* [queries], keys that came; more than room: some found none, and the query is lost */
+    float *least;      /* [queries], what a score must be above; infinite once the query is lost */
+    uint4 *queues;     /* [multiprocessors][QUEUES][QUEUE], of the warps of search_hopper.cu */
+    int queries, rows, room;
+    uint32_t first; /* the row of x that the span begins with */
+    bool all;       /* the first span: row r of it is at place r, and counts are not looked at */
+};
+enum { QUEUES = 8, QUEUE = 512 };
+
+/* A row of the first span comes to a query's buffer. */
+DEVICE void join_first(const search_span &s, uint64_t key, int query, int row)
+{
+    within(query, s.queries), within(row, s.rows);
+    s.joining[(int64_t)query * s.room + row] = key;
+}
+/* One of another span. The counter's answer is waited for: some 2,000 cycles. */
+DEVICE void join(const search_span &s, uint64_t key, int query)
+{
+    within(query, s.queries);
+    const uint32_t at = take_places(s.counts + query, 1);
+    if (at < (uint32_t)s.room)
+        s.joining[(int64_t)query * s.room + at] = key;
+    else
+        s.least[query] = INFINITY;
+}
+
+/* Whether the group is searched in spans: where tensor cores have its scores in registers. */
+bool su_cuda_searches_spans(const search_work *w);
+/* Bytes of scores that groups of `most` queries need then. */
+size_t su_cuda_search_room(const search_work *w, int64_t most);
 /* Fills the lists of the group, whose queries are in halves, for their k best. least: no row that is in no list scores more.
  * lost: those whose list may lack a row. squares: device, [parts], see find_longest. */
-void su_cuda_search_hopper(const search_work *w, const double *squares, int parts, int k);
+void su_cuda_search_spans(const search_work *w, const double *squares, int parts, int k);
+
+/* Those rows of the span whose scores are above least, by hopper_product.h. False: not for this shape. */
+bool su_cuda_search_product(const search_work *w, const search_span *s);
 
 #endif

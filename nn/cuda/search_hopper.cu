@@ -1,130 +1,124 @@
-/* Exact search among rows of bf16 on a Hopper GPU: scores are compared where the product has them, in registers, and never
- * written.
+/* A span of exact search (search_spans.cu) for many queries on a Hopper GPU: scores are compared where the product has them, in
+ * registers.
  *
- * Rows of x come in spans. In a span each query has a threshold, the least score of its list as it was before, or more: a row
- * that scores less than the k-th best by twice what rounding may do is none of the k best, since k rows lie above it whatever
- * rounding did. That lets few rows join. The key of a row with a score above the threshold is appended to the query's buffer in global memory, at a place that an atomic counter gives. Then
- * the buffers are merged into the lists:
- *
- *   the first span   as many rows as a buffer holds: each is appended
- *   the next         MORE_ROWS times as many as all before it, or so many that a buffer is half filled. Of rows in no order a
- *                    list of `kept` gains `kept` from as many rows again as there were
- *
- * Keys differ and a merge sorts them, so the lists do not tell in which order keys came. Rows rise from span to span: an
- * equal score there belongs to a larger row and never joins. A NaN joins in the first span only; a list that ends with one
- * gains nothing more, its query is not proven and is answered again (search.cu), as is every query where x has NaN or
- * infinity. Where a buffer overflows the query is lost, its threshold is infinite from then on, and its group is searched
- * again through written scores. */
+ * A tile is 8,192 cycles of products, and a group whose threads wait for a counter in global memory, some 2,000 cycles, leaves the
+ * tensor cores to the other one, which soon lacks slices. So a warp has a queue of its own in global memory, whose length is
+ * in a register: a key's place comes from a vote of the warp, and its write is not waited for. A queue that is nearly full, and each
+ * at the end, is emptied into the queries' buffers, a key a lane: 32 waits are one. Who meets whom there changes from run to
+ * run; keys differ, and a merge sorts them. */
 #include "nn/cuda/hopper_product.h"
 #include "nn/cuda/search.h"
 
-enum { MORE_ROWS = 3, MOST_ROWS = 1 << 30 /* of a span */ };
+/* The first span: every row joins. Queries are rows of C, rows of the span its columns. */
+struct first_finish {
+    search_span s;
 
-/* What to do with scores of queries (rows of C) and rows of a span (its columns). */
-struct joining_finish {
-    uint64_t *joining; /* [queries][room] */
-    uint32_t *counts;  /* [queries] */
-    const float *least;
-    int queries, rows, room;
-    uint32_t first; /* the row of x that the span begins with */
-    bool all;       /* the first span */
-
-    /* Numbers d[4j + 2 HALF], d[4j + 2 HALF + 1] of a thread belong to one query. */
-    template <int HALF> DEVICE_MEMBER void join(const float (&d)[GROUP_NUMBERS], int query, float above, int column) const
-    {
-        if (*(const volatile uint32_t *)(counts + query) > (uint32_t)room) return; /* lost already */
-        const int own = column + lane_id() % 4 * 2, left = rows - own;
-        uint32_t found[2] = {0, 0}; /* bits of the numbers that join, of the lower and of the upper columns */
-        UNROLL for (int i = 0; i < GROUP_NUMBERS / 2; i++)
-        {
-            const bool joins = (all || d[i / 2 * 4 + 2 * HALF + i % 2] > above) && i / 2 * 8 + i % 2 < left;
-            found[i / 32] |= (uint32_t)joins << i % 32;
-        }
-        const int count = __popc(found[0]) + __popc(found[1]);
-        if (count == 0) return;
-        uint32_t at = take_places(counts + query, (uint32_t)count);
-        uint64_t *to = joining + (int64_t)query * room;
-        UNROLL for (int i = 0; i < GROUP_NUMBERS / 2; i++)
-        {
-            if (!(found[i / 32] >> i % 32 & 1)) continue;
-            const uint32_t x = first + (uint32_t)(own + i / 2 * 8 + i % 2);
-            if (at < (uint32_t)room) to[at] = key_of(d[i / 2 * 4 + 2 * HALF + i % 2], (int64_t)x);
-            at++;
-        }
-    }
-
-    DEVICE_MEMBER void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
+    DEVICE_MEMBER void prepare(int64_t) {}
+    DEVICE_MEMBER void end() {}
+    DEVICE_MEMBER void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
     {
         const int query = (int)row + (int)threadIdx.x % GROUP / WARP * 16 + lane_id() / 4;
-        const float low = query < queries && !all ? least[query] : INFINITY;
-        const float high = query + 8 < queries && !all ? least[query + 8] : INFINITY;
-        /* Whether any is above is in the signs of differences: cheaper than a comparison a number. Signs of 0 and of NaN may say
-         * so too; join compares again. */
-        uint32_t signs_low[2] = {0, 0}, signs_high[2] = {0, 0};
-        UNROLL for (int i = 0; i < GROUP_NUMBERS; i += 4)
+        const int own = (int)column + lane_id() % 4 * 2;
+        UNROLL for (int i = 0; i < GROUP_NUMBERS; i++)
         {
-            signs_low[i / 4 % 2] |= float_bits(low - d[i]) | float_bits(low - d[i + 1]);
-            signs_high[i / 4 % 2] |= float_bits(high - d[i + 2]) | float_bits(high - d[i + 3]);
+            const int q = query + i % 4 / 2 * 8, r = own + i / 4 * 8 + i % 2;
+            if (q >= s.queries || r >= s.rows) continue;
+            join_first(s, key_of(d[i], (int64_t)s.first + r), q, r);
         }
-        if (query < queries && (all || (signs_low[0] | signs_low[1]) >> 31)) join<0>(d, query, low, (int)column);
-        if (query + 8 < queries && (all || (signs_high[0] | signs_high[1]) >> 31)) join<1>(d, query + 8, high, (int)column);
     }
 };
 
-/* A block has a query: what was appended joins its list, and the threshold follows. */
-__global__ void __launch_bounds__(FILTERS, 8)
-    search_merge(uint64_t *lists, int kept, const uint64_t *joining, uint32_t *counts, float *least, int32_t *lost, int room,
-                 const double *reach, const double *squares, int parts, int k)
-{
-    SHARED(uint64_t, keys, JOINING);
-    SHARED(double, most, FILTERS);
-    const int64_t q = blockIdx.x;
-    uint64_t *list = lists + q * kept;
-    const uint32_t found = counts[q];
-    if (found == 0) return;
-    const int used = kept + (int)(found < (uint32_t)room ? found : (uint32_t)room);
-    for (int i = (int)threadIdx.x; i < used; i += FILTERS) keys[i] = i < kept ? list[i] : joining[q * room + i - kept];
-    double square = 0;
-    for (int p = (int)threadIdx.x; p < parts; p += FILTERS) square = squares[p] > square ? squares[p] : square;
-    most[threadIdx.x] = square;
-    __syncthreads();
-    sort_joined(keys, used);
-    for (int i = (int)threadIdx.x; i < kept; i += FILTERS) list[i] = keys[i];
-    if (threadIdx.x > 0) return;
-    for (int i = 1; i < FILTERS; i++) square = most[i] > square ? most[i] : square;
-    const double best = (double)score_of(keys[k - 1]), size = best < 0 ? -best : best;
-    const float worst = score_of(keys[kept - 1]), enough = (float)(best - 2.001 * reach_of(reach[q], square) - 1e-6 * size - 1e-37);
-    const bool over = found > (uint32_t)room;
-    counts[q] = 0;
-    least[q] = over || worst != worst ? INFINITY : fmaxf(worst, enough);
-    if (over) lost[q] = 1;
-}
+/* Any other. What each thread has besides: thresholds of its two queries, eight apart, and the length of its warp's queue. */
+struct joining_finish {
+    search_span s;
+    float low, high;
+    uint32_t queued;
 
-bool su_cuda_searches_hopper(const search_work *w)
-{
-    return su_cuda_hopper(w->c) && su_cuda_packs(w->width, sizeof(bf16), w->x, w->halves, NULL);
-}
-
-void su_cuda_search_hopper(const search_work *w, const double *squares, int parts, int k)
-{
-    su_cuda *c = w->c;
-    const int room = JOINING - w->kept;
-    uint64_t *joining = (uint64_t *)w->scores;
-    c->ops.zero(&c->device, w->lists, (size_t)(w->group * w->kept) * sizeof *w->lists);
-    c->ops.zero(&c->device, w->counts, (size_t)w->group * sizeof *w->counts);
-    c->ops.zero(&c->device, w->lost, (size_t)w->group * sizeof *w->lost);
-    for (int64_t first = 0, count = room / TILE_COLUMNS * TILE_COLUMNS; first < w->n; first += count) {
-        if (first > 0) {
-            count = su_cuda_least(first * MORE_ROWS, first * room / (2 * w->kept));
-            count = su_cuda_parts(count, TILE_COLUMNS) * TILE_COLUMNS;
-        }
-        count = su_cuda_least(su_cuda_least(count, MOST_ROWS), w->n - first);
-        const joining_finish finish = {joining,    w->counts, w->least,        (int)w->group,
-                                       (int)count, room,      (uint32_t)first, first == 0};
-        if (!hopper_multiply(c, "top_k", w->halves, w->stride, row_at(w, first), w->width, w->group, count, w->width, true,
-                             finish))
-            su_cuda_fail(c, SU_EINVAL, "a search that its kernel is not for");
-        launch(c, "top_k", w->group, FILTERS, 0, search_merge)(w->lists, w->kept, joining, w->counts, w->least, w->lost, room,
-                                                              w->reach, squares, parts, k);
+    DEVICE_MEMBER uint4 *queue() const
+    {
+        return s.queues + ((int64_t)blockIdx.x * QUEUES + warp_id() - GROUP / WARP) * QUEUE;
     }
+    DEVICE_MEMBER int query_of(int64_t row) const
+    {
+        return (int)row + (int)threadIdx.x % GROUP / WARP * 16 + lane_id() / 4;
+    }
+    DEVICE_MEMBER float least_of(int query) const /* another block may have lost the query */
+    {
+        return query < s.queries ? *(const volatile float *)(s.least + query) : INFINITY;
+    }
+    DEVICE_MEMBER void prepare(int64_t row)
+    {
+        low = least_of(query_of(row));
+        high = least_of(query_of(row) + 8);
+    }
+
+    /* What other lanes queued is seen behind a barrier of the warp, and read before the next is queued. */
+    DEVICE_MEMBER void empty_queue()
+    {
+        __syncwarp();
+        const uint4 *from = queue();
+        for (uint32_t i = (uint32_t)lane_id(); i < queued; i += WARP) {
+            const uint4 entry = from[i];
+            join(s, (uint64_t)entry.y << 32 | entry.x, (int)entry.z);
+        }
+        __syncwarp();
+        queued = 0;
+    }
+    DEVICE_MEMBER void end()
+    {
+        empty_queue();
+    }
+
+    /* By a whole warp: eight numbers of each lane, two of the lower query in columns from `column` on, two of the upper one, and the
+     * same 8 columns on. */
+    DEVICE_MEMBER void queue_above(const float (&v)[8], int query, int column)
+    {
+        uint4 *to = queue();
+        UNROLL for (int e = 0; e < 8; e++)
+        {
+            const int q = query + e % 4 / 2 * 8, r = column + e / 4 * 8 + e % 2;
+            const bool joins = v[e] > (e % 4 < 2 ? low : high) && r < s.rows;
+            const uint32_t votes = __ballot_sync(ALL_LANES, joins);
+            if (joins) {
+                const uint64_t key = key_of(v[e], (int64_t)s.first + r);
+                const uint32_t at = queued + (uint32_t)__popc(votes & ((1u << lane_id()) - 1u));
+                within(at, QUEUE);
+                to[at] = uint4{(uint32_t)key, (uint32_t)(key >> 32), (uint32_t)q, 0};
+            }
+            queued += (uint32_t)__popc(votes);
+        }
+        if (queued > QUEUE - 8 * WARP) empty_queue();
+    }
+
+    DEVICE_MEMBER void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+    {
+        /* Whether any is above is in the signs of differences: cheaper than a comparison a number. Signs of 0 and of NaN may say
+         * so too; queue_above compares again. A bit for each eight numbers, those of the first the lowest. */
+        uint32_t found = 0;
+        UNROLL for (int i = GROUP_NUMBERS - 8; i >= 0; i -= 8)
+        {
+            uint32_t signs = 0;
+            UNROLL for (int e = i; e < i + 8; e += 4)
+                signs |= float_bits(low - d[e]) | float_bits(low - d[e + 1]) | float_bits(high - d[e + 2]) | float_bits(high - d[e + 3]);
+            found = found << 1 | signs >> 31;
+        }
+        const int query = query_of(row), own = (int)column + lane_id() % 4 * 2;
+        for (found = __reduce_or_sync(ALL_LANES, found); found; found &= found - 1) {
+            const int eight = __popc((found & (0u - found)) - 1u);
+            float v[8];
+            UNROLL for (int i = 0; i < GROUP_NUMBERS; i++)
+                if (i / 8 == 0 || i / 8 == eight) v[i % 8] = d[i];
+            queue_above(v, query, own + eight * 16);
+        }
+    }
+};
+
+bool su_cuda_search_product(const search_work *w, const search_span *s)
+{
+    static_assert(QUEUES == 2 * GROUP / WARP, "a queue for each warp that multiplies");
+    auto go = [&](const auto &finish) {
+        return hopper_multiply(w->c, "top_k", w->halves, w->stride, row_at(w, s->first), w->width, s->queries, s->rows, w->width, true,
+                               finish);
+    };
+    return s->all ? go(first_finish{*s}) : go(joining_finish{*s, 0, 0, 0});
 }

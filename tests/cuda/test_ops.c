@@ -630,7 +630,9 @@ static void optimiser(void **state)
     }
 }
 
-enum { PLAIN, AGAIN, GAPS, RISING }; /* rows of x: as they are drawn; each many times; some NaN, one infinite; scores rise */
+/* Rows of x: as they are drawn; each many times; all the same; zeros; some NaN, one infinite; scores rise; scores rise to row 1,500;
+ * scores are below zero. */
+enum { PLAIN, AGAIN, SAME, ZEROS, GAPS, RISING, RISING_FIRST, BELOW };
 
 typedef struct {
     int64_t queries, n;
@@ -638,12 +640,17 @@ typedef struct {
     int rows;
 } search_case;
 
-/* On a Hopper GPU and width % 8 == 0 rows of bf16 take search_hopper.cu: spans, tiles and groups of queries cut short, lists that
- * leave little room; a room too small for half of the queries, and thresholds among NaN and equal scores. */
+/* Where width % 8 == 0, rows of bf16 take search_spans.cu, more than eight queries on a Hopper GPU search_hopper.cu: spans, tiles and
+ * groups of queries cut short, lists that leave little room; a room too small for half of the queries, queues that are emptied on
+ * the way, thresholds among NaN and equal scores. Below zero the score of a query or row that is not there would be the best. */
 static const search_case searches[] = {
-    {5, 20000, 24, 10, PLAIN}, {130, 9000, 16, 10, PLAIN}, {1030, 2100, 8, 3, PLAIN}, {3, 4000, 72, 900, PLAIN},
-    {2, 20, 8, 20, PLAIN},     {9, 7000, 21, 10, PLAIN},   {5, 9001, 24, 10, AGAIN},  {5, 9001, 24, 10, GAPS},
-    {4, 9001, 24, 10, RISING},
+    {5, 20000, 24, 10, PLAIN}, {130, 9000, 16, 10, PLAIN}, {1030, 2100, 8, 3, PLAIN},     {3, 4000, 72, 900, PLAIN},
+    {2, 20, 8, 20, PLAIN},     {9, 7000, 21, 10, PLAIN},   {5, 9001, 24, 10, AGAIN},      {5, 9001, 24, 10, GAPS},
+    {4, 9001, 24, 10, RISING}, {12, 4000, 72, 900, PLAIN}, {11, 20, 8, 20, PLAIN},        {9, 1, 8, 1, PLAIN},
+    {1, 9003, 128, 1, PLAIN},  {8, 5001, 264, 10, PLAIN},  {17, 5001, 264, 1, PLAIN},     {10, 9001, 24, 10, AGAIN},
+    {10, 4001, 24, 10, SAME},  {3, 4001, 24, 10, SAME},    {10, 2001, 24, 10, ZEROS},     {3, 2001, 24, 10, ZEROS},
+    {10, 9001, 24, 10, GAPS},  {10, 9001, 24, 10, RISING}, {12, 5000, 24, 10, RISING_FIRST}, {7, 5000, 24, 10, RISING_FIRST},
+    {1033, 1700, 8, 3, BELOW}, {12, 1700, 8, 3, BELOW},    {7, 1701, 24, 10, BELOW},
 };
 
 static double *rows_to_search(const search_case *c)
@@ -655,7 +662,11 @@ static double *rows_to_search(const search_case *c)
             if (c->rows == AGAIN) *at = x[r % 131 * c->width + e];
             if (c->rows == GAPS && r % 7 == 3) *at = NAN;
             if (c->rows == GAPS && r == 8000 && e == 0) *at = INFINITY;
+            if (c->rows == SAME) *at = x[e];
+            if (c->rows == ZEROS) *at = 0;
+            if (c->rows == BELOW) *at = -fabs(*at);
             if (c->rows == RISING) *at = *at / 100 + (e == 0 ? (double)r / 500 : 0);
+            if (c->rows == RISING_FIRST) *at = *at / 100 + (e == 0 ? (double)(r < 1500 ? r : 0) / 500 : 0);
         }
     return x;
 }
@@ -670,7 +681,9 @@ static void the_best_k_are_those_of_the_cpu(void **state)
         const int64_t found = c->queries * c->k, numbers = c->n * c->width;
         int64_t *rows[2];
         float *scores[2];
-        const array q = {"q", ACC, check_normal(1, c->queries * c->width, 1), c->queries * c->width, IN};
+        double *drawn = check_normal(1, c->queries * c->width, 1);
+        for (int64_t e = 0; e < c->queries * c->width && c->rows == BELOW; e++) drawn[e] = fabs(drawn[e]);
+        const array q = {"q", ACC, drawn, c->queries * c->width, IN};
         const array x = {"x", ACC, rows_to_search(c), numbers, IN};
         su_device *devices[] = {tested, cpu};
         uint16_t *halves = check_alloc(numbers, sizeof *halves);

@@ -266,6 +266,11 @@ const emulate_words *emulate_exchange(const emulate_words &own, uint32_t mask, i
     return b->words[parity];
 }
 
+void emulate_within(int64_t i, int64_t n)
+{
+    if (i < 0 || i >= n) stop("an index outside its array");
+}
+
 void emulate_copy(void *to, const void *from, bool real)
 {
     fiber *f = &m.fibers[m.now];

@@ -60,7 +60,7 @@ struct emulate_words {
 };
 const emulate_words *emulate_exchange(const emulate_words &own, uint32_t mask, int operation);
 
-enum { EMULATE_SHUFFLE = 1, EMULATE_BALLOT, EMULATE_SYNC, EMULATE_MATRIX_LOAD, EMULATE_MATRIX_PRODUCT };
+enum { EMULATE_SHUFFLE = 1, EMULATE_BALLOT, EMULATE_REDUCE, EMULATE_SYNC, EMULATE_MATRIX_LOAD, EMULATE_MATRIX_PRODUCT };
 
 template <class N> static inline N emulate_pick(uint32_t mask, N x, int from)
 {
@@ -93,6 +93,14 @@ static inline uint32_t __ballot_sync(uint32_t mask, bool vote)
     uint32_t bits = 0;
     for (int i = 0; i < 32; i++) bits |= (uint32_t)(all[i].w[0] != 0) << i;
     return bits;
+}
+static inline uint32_t __reduce_or_sync(uint32_t mask, uint32_t x)
+{
+    emulate_words own = {};
+    own.w[0] = x;
+    const emulate_words *all = emulate_exchange(own, mask, EMULATE_REDUCE);
+    for (int i = 0; i < 32; i++) x |= all[i].w[0];
+    return x;
 }
 static inline void __syncwarp(uint32_t mask = 0xffffffffu)
 {
@@ -134,6 +142,9 @@ template <class T> static inline void emulate_argument(const char *kernel, const
     if constexpr (std::is_pointer_v<T>)
         if (x) su_emulate_need_device(kernel, x, 0);
 }
+
+/* See kernel.h. */
+void emulate_within(int64_t i, int64_t n);
 
 /* Tensor cores: see tensor.h, which has the layouts. */
 void emulate_load_matrices(uint32_t *words, const void *row, bool turned);
