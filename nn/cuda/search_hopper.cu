@@ -22,6 +22,7 @@ enum { MORE_ROWS = 3, MOST_ROWS = 1 << 30 /* of a span */ };
 
 /* What to do with scores of queries (rows of C) and rows of a span (its columns). */
 struct joining_finish {
+    static constexpr bool STAGED = false, BIASED = false;
     uint64_t *joining; /* [queries][room] */
     uint32_t *counts;  /* [queries] */
     const float *least;

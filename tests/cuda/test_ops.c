@@ -19,6 +19,9 @@ static const linear_case linears[] = {
     {64, 64, 64, SU_ACT_NONE, false, true, false},  {65, 96, 72, SU_ACT_QUICK_GELU, true, true, true},
     {130, 33, 40, SU_ACT_TANH, false, true, true},  {17, 66, 130, SU_ACT_GELU_TANH, true, true, true},
     {128, 256, 64, SU_ACT_GELU, false, true, true}, {33, 64, 48, SU_ACT_GELU, false, false, true},
+    /* products with the activation in them, at Hopper's: tiles and slices cut short, more tiles than places */
+    {1100, 264, 328, SU_ACT_GELU, false, true, true}, {1025, 520, 256, SU_ACT_GELU, true, false, true},
+    {1300, 328, 264, SU_ACT_GELU, false, true, false},
 };
 
 static void run_linear(su_device *d, void **m, const void *arguments)
@@ -37,6 +40,12 @@ static void run_slope(su_device *d, void **m, const void *arguments)
 {
     const linear_case *c = arguments;
     d->ops->act_backward(d, m[0], m[1], m[2], m[3], m[4], c->f, c->rows, c->out);
+}
+
+static void run_linear_slope(su_device *d, void **m, const void *arguments)
+{
+    const linear_case *c = arguments;
+    d->ops->linear_act_backward(d, m[0], m[1], m[2], m[3], m[4], m[5], c->f, c->rows, c->out, c->in);
 }
 
 static void linear_layers(void **state)
@@ -65,6 +74,13 @@ static void linear_layers(void **state)
                                 {"dy", ACT, check_normal(i + 600, outs, 1), outs, IN},
                                 {"pre", ACT, check_normal(i + 700, outs, 2), outs, IN}};
         compare("act_backward", slopes, 5, run_slope, c);
+        const array both[] = {{"dpre", ACT, NULL, ins, OUT},
+                              {"y", ACT, NULL, c->pre ? ins : 0, c->pre},
+                              {"db", ACC, check_normal(i + 800, c->in, 1), c->bias ? c->in : 0, c->bias},
+                              {"dy", ACT, check_normal(i + 600, outs, 1), outs, IN},
+                              {"w", ACT, check_normal(i + 100, weights, 1 / sqrt(c->out)), weights, IN},
+                              {"pre", ACT, check_normal(i + 900, ins, 2), ins, IN}};
+        compare("linear_act_backward", both, 6, run_linear_slope, c);
         check_free_all();
     }
 }
