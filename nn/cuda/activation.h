@@ -18,28 +18,6 @@ template <class T> DEVICE float quotient(float a, float b)
     return sizeof(T) == 2 ? __fdividef(a, b) : a / b;
 }
 
-/* 2^x and 1/x by that unit. */
-DEVICE float power_of_two(float x)
-{
-#ifdef __CUDACC__
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#else
-    return exp2f(x);
-#endif
-}
-DEVICE float reciprocal(float x)
-{
-#ifdef __CUDACC__
-    float y;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#else
-    return 1.0f / x;
-#endif
-}
-
 /* Phi(x) and the density phi(x). For a = |x| and t = 1/(1 + 0.34 a), Phi(-a) = e^(-a^2/2) (c1 t + ... + c9 t^9):
  * the CPU device's fit (nn/cpu/activation.inc, 3.7e-7 relative), which keeps the lower tail's digits and costs
  * half of erfcf. */

@@ -13,9 +13,9 @@
  *
  * Finish, a structure of what the work needs, has the numbers:
  *
- *   STAGED = false   void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
+ *   STAGED = false   void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
  *                    by all threads of a multiplying group: numbers of C, as hopper.h says, of 64 rows from `row` on and 256
- *                    columns from `column` on. Rows from m and columns from n on are there too, made of zeros
+ *                    columns from `column` on. Rows from m and columns from n on are there too, made of zeros. d may be changed
  *   STAGED = true    const bf16 *bias: [n], added before C is rounded, or NULL; BIASED = false: there is none
  *                    By a thread that has the packs e = 0 .. 3 of eight numbers, 64 columns apart, of some rows of a tile:
  *                    void begin(): a tile begins
@@ -287,6 +287,8 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
 
 /* Whether this GPU, and this build's code for it, run hopper_product. */
 bool su_cuda_hopper(const su_cuda *c);
+/* The same for work that no GPU has shown to be faster so: only where SUTURE_PRODUCT=own in the environment asks for it. */
+bool su_cuda_hopper_asked(const su_cuda *c);
 
 /* Rows of a and b: lda, ldb elements apart. False: not for this shape, nothing was done; a failure is recorded and true. */
 template <class Finish>

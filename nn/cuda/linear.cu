@@ -8,19 +8,15 @@
 #include "nn/cuda/activation.h"
 #include "nn/cuda/hopper_product.h"
 #include "nn/cuda/library.h"
-#include <stdlib.h>
-#include <string.h>
 
 /* --- products with an activation in them --- */
 
 enum { FUSED_ROWS = 1024, FUSED_COLUMNS = 256 }; /* the least of C */
 
-/* Not taken unasked: no GPU has shown yet that it is faster than the product and its pass (docs/gpu.md). */
 static bool fuses(const su_cuda *c, su_activation f, int64_t rows, int64_t columns, int64_t inner)
 {
-    const char *wish = getenv("SUTURE_PRODUCT");
-    return wish && strcmp(wish, "own") == 0 && su_cuda_hopper(c) && c->device.act == SU_DTYPE_BF16 && f == SU_ACT_GELU &&
-           rows >= FUSED_ROWS && columns >= FUSED_COLUMNS && columns % 8 == 0 && inner % 8 == 0;
+    return su_cuda_hopper_asked(c) && c->device.act == SU_DTYPE_BF16 && f == SU_ACT_GELU && rows >= FUSED_ROWS &&
+           columns >= FUSED_COLUMNS && columns % 8 == 0 && inner % 8 == 0;
 }
 
 static bool aligned(const void *a, const void *b, const void *c)

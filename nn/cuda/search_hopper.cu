@@ -54,7 +54,7 @@ struct joining_finish {
         }
     }
 
-    DEVICE_MEMBER void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
     {
         const int query = (int)row + (int)threadIdx.x % GROUP / WARP * 16 + lane_id() / 4;
         const float low = query < queries && !all ? least[query] : INFINITY;

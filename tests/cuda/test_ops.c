@@ -503,15 +503,17 @@ typedef struct {
     int32_t width;
     int streams; /* 0: InfoNCE and L_ATP of two */
     su_centroids form;
+    double log_scale, third;
 } pairs_case;
 
-static double *unit_rows(uint64_t seed, int64_t n, int32_t width)
+/* Rows of length 1, but for every third, which has another. */
+static double *unit_rows(uint64_t seed, int64_t n, int32_t width, double third)
 {
     double *x = check_normal(seed, n * width, 1);
     for (int64_t i = 0; i < n; i++) {
         double sum = 0;
         for (int32_t k = 0; k < width; k++) sum += x[i * width + k] * x[i * width + k];
-        for (int32_t k = 0; k < width; k++) x[i * width + k] /= sqrt(sum);
+        for (int32_t k = 0; k < width; k++) x[i * width + k] *= (i % 3 == 2 ? third : 1) / sqrt(sum);
     }
     return x;
 }
@@ -545,13 +547,17 @@ static void losses_over_pairs(void **state)
 {
     (void)state;
     static const pairs_case cases[] = {
-        {2, 1, 0, 0},
-        {33, 8, 0, 0},
-        {130, 65, 0, 0},
-        {300, 64, 0, 0},
-        {2, 3, 1, SU_CENTROIDS_NORMALISED},
-        {67, 16, 2, SU_CENTROIDS_NORMALISED},
-        {150, 40, 4, SU_CENTROIDS_RAW},
+        {2, 1, 0, 0, 2.5, 1},
+        {33, 8, 0, 0, 2.5, 1},
+        {130, 65, 0, 0, 2.5, 1},
+        {300, 64, 0, 0, 2.5, 1},
+        {700, 40, 0, 0, 2.5, 1},
+        {700, 12, 0, 0, 5.5, 0.05}, /* rows whose largest scores lie hundreds apart */
+        {2, 3, 1, SU_CENTROIDS_NORMALISED, 2.5, 1},
+        {67, 16, 2, SU_CENTROIDS_NORMALISED, 2.5, 1},
+        {150, 40, 4, SU_CENTROIDS_RAW, 2.5, 1},
+        {700, 40, 2, SU_CENTROIDS_NORMALISED, 2.5, 1},
+        {400, 65, 3, SU_CENTROIDS_RAW, 2.5, 1},
     };
     const double limit = su_tolerance(is_bf16() ? "cuda.bf16.pairs" : "cuda.f32");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -559,13 +565,13 @@ static void losses_over_pairs(void **state)
         const int streams = c->streams ? c->streams : 2;
         const int64_t n = c->n * c->width;
         double *loss = check_normal(1, 1, 1), *slope = check_normal(2, 1, 1), *scale = check_zeros(1);
-        scale[0] = 2.5;
+        scale[0] = c->log_scale;
         array a[MOST_ARRAYS] = {{"loss", ACC, loss, 1, OUT},
                                 {"d_log_scale", ACC, slope, 1, !c->streams},
                                 {"log_scale", ACC, scale, 1, IN}};
         for (int m = 0; m < streams; m++) {
             a[3 + m] = (array){"dz", ACC, check_zeros(n), n, OUT};
-            a[3 + streams + m] = (array){"z", EXACT, unit_rows(10 * i + (uint64_t)m, c->n, c->width), n, IN};
+            a[3 + streams + m] = (array){"z", EXACT, unit_rows(10 * i + (uint64_t)m, c->n, c->width, c->third), n, IN};
         }
         if (c->streams) {
             compare_within("cu", a, 3 + 2 * streams, run_cu, c, limit);
