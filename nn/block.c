@@ -360,10 +360,8 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
                                 memory_rows, 2 * w, c->memory_width);
     } else {
         void *again = s->lean ? s->pre : NULL; /* hidden takes pre's place */
-        d->ops->linear_backward(d, scratch->wide, false, NULL, NULL, dy, NULL, WEIGHT(mlp_w), rows, w,
-                                c->mlp);
-        d->ops->act_backward(d, scratch->wide, again, GRAD(in_b), scratch->wide, s->pre, c->act, rows,
-                             c->mlp);
+        d->ops->linear_act_backward(d, scratch->wide, again, GRAD(in_b), dy, WEIGHT(mlp_w), s->pre, c->act, rows,
+                                    w, c->mlp);
         d->ops->linear_backward(d, NULL, false, GRAD(mlp_w), GRAD(mlp_b), dy, again ? again : s->hidden,
                                 WEIGHT(mlp_w), rows, w, c->mlp);
         const void *in = branch_input(b, p, rows, which, s, scratch);

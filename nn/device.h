@@ -134,6 +134,9 @@ typedef struct {
      * of f, formed on the way; NULL: not wanted. */
     void (*act_backward)(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *pre,
                          su_activation f, int64_t rows, int32_t width);
+    /* Both in one: act_backward of linear_backward's dx. dy [rows, out], w [out, in]; dpre, y, pre [rows, in]; db [in]. */
+    void (*linear_act_backward)(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *w,
+                                const void *pre, su_activation f, int64_t rows, int32_t out, int32_t in);
 
     /* --- attention -------------------------------------------------------------------------------------- */
     /* o [B,tq,H,dim]; lse C [B,H,tq]: the log-sum-exp of each row, kept for backward. */

@@ -18,8 +18,6 @@
 
 enum { PAD = 8, PIECE = 16 /* rows and columns of a product's piece */ };
 
-static constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
-
 /* Warps of the largest block, so that a thread of it has 128 registers, or 168. */
 static constexpr int forward_warps(int tiles)
 {
@@ -36,17 +34,6 @@ DEVICE int pieces(int rows)
     return (rows + PIECE - 1) / PIECE * PIECE;
 }
 
-DEVICE float power_of_2(float x)
-{
-#ifdef __CUDACC__
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#else
-    return exp2f(x);
-#endif
-}
-
 /* Starts filling tile [pieces(count)][DIM + PAD] with the rows of x; zeros from row `length` on. */
 template <int DIM> DEVICE void fetch(bf16 *tile, const bf16 *x, int64_t stride, int length, int count, int dim)
 {
@@ -61,27 +48,6 @@ template <int DIM> DEVICE void fetch(bf16 *tile, const bf16 *x, int64_t stride, 
 template <int DIM> DEVICE void prefetch_rows(const bf16 *x, int64_t stride, int count)
 {
     for (int r = (int)threadIdx.x; r < count; r += (int)blockDim.x) prefetch(x + r * stride);
-}
-
-/* Lane t of four has word w[i] of row piece i, columns 2t and 2t + 1; receives the eight columns of piece t. */
-DEVICE uint4 gathered(const uint32_t (&w)[4])
-{
-    const bool odd = lane_id() & 1, high = lane_id() & 2;
-    uint32_t keep[2], got[2];
-    UNROLL for (int i = 0; i < 2; i++)
-    {
-        keep[i] = odd ? w[2 * i + 1] : w[2 * i];
-        got[i] = __shfl_xor_sync(ALL_LANES, odd ? w[2 * i] : w[2 * i + 1], 1);
-    }
-    /* Pieces t % 2 and 2 + t % 2, of the lanes of the pair in order. */
-    const uint32_t low0 = odd ? got[0] : keep[0], low1 = odd ? keep[0] : got[0];
-    const uint32_t high0 = odd ? got[1] : keep[1], high1 = odd ? keep[1] : got[1];
-    const uint32_t x0 = __shfl_xor_sync(ALL_LANES, high ? low0 : high0, 2);
-    const uint32_t x1 = __shfl_xor_sync(ALL_LANES, high ? low1 : high1, 2);
-    uint4 v;
-    v.x = high ? x0 : low0, v.y = high ? x1 : low1;
-    v.z = high ? high0 : x0, v.w = high ? high1 : x1;
-    return v;
 }
 
 /* Two words of bf16 each. */
@@ -234,12 +200,12 @@ __global__ void __launch_bounds__(forward_warps(TILES) * WARP)
                     now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 1));
                     now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 2));
                     now = fmaxf(most[m][r], now * scale);
-                    const float shift = now == -INFINITY ? 0.0f : now, shrink = power_of_2(most[m][r] - shift);
+                    const float shift = now == -INFINITY ? 0.0f : now, shrink = power_of_two(most[m][r] - shift);
                     float sum = 0;
                     UNROLL for (int e = 0; e < 4 * N; e++)
                     {
                         float &x = s[m][e / 2][2 * r + e % 2];
-                        x = power_of_2(x * scale - shift);
+                        x = power_of_two(x * scale - shift);
                         sum += x;
                     }
                     if constexpr (DROP) {
@@ -474,7 +440,7 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
                             }
                             UNROLL for (int e = 0; e < 4; e++)
                             {
-                                const float p = power_of_2(s[m][n][e]);
+                                const float p = power_of_two(s[m][n][e]);
                                 float keep = 1.0f;
                                 if constexpr (DROP) keep = bits[e % 2] >> (m * PIECE + e / 2 * 8) & 1 ? a.drop.scale : 0.0f;
                                 s[m][n][e] = DROP ? p * keep : p;

@@ -14,8 +14,6 @@
 
 enum { WARPS = 4, THREADS = WARPS * WARP, ROWS = 64, OWN = 16 /* rows of a warp */, PAD = 8, BACK = 32 };
 
-static constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
-
 /* Rows first .. first + TILE_ROWS - 1 of x, which has `count`, to tile [TILE_ROWS][DIM + PAD]. Zeros elsewhere:
  * what lies behind a sequence's length may be anything, and 0 times NaN is not 0. */
 template <int DIM, int TILE_ROWS>

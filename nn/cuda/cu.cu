@@ -18,9 +18,9 @@
  * exactly nothing. 3 N^2 D operations and the diagonal tiles' lower halves, 4 with the first pass. */
 #include "nn/cuda/kernel.h"
 #include "nn/cuda/launch.h"
-#include "nn/cuda/pairs.h"
+#include "nn/cuda/pairs_hopper.h"
 
-enum { ROW_THREADS = 256, ROW_WARPS = 4, SUM_THREADS = 1024, JOIN_THREADS = 64, V = PACKED_COLUMNS };
+enum { ROW_THREADS = 256, ROW_WARPS = 4, SUM_THREADS = 1024, V = PACKED_COLUMNS };
 
 static constexpr float NEVER = -1e30f; /* the exponent of what is no pair */
 
@@ -94,15 +94,14 @@ __global__ void __launch_bounds__(SUM_THREADS) cu_most(float *most_of_all, const
     if (threadIdx.x == 0) *most_of_all = most;
 }
 
-/* A block has a piece of the tile: a warp every eighth row, then a thread half a column. e as it is stored, and sums of
- * each row and column: as computed (for Z) and as stored (for r). */
+/* A block has a piece of the tile: a warp every eighth row, then a thread half a column. e as it is stored, and sums as computed (for
+ * Z) of each row, as stored (for r) of each row and column. */
 template <class T>
 __global__ void __launch_bounds__(PIECE_THREADS)
     cu_kernels(T *e, pair_parts to, centroids m, const float *tile, const float *shift, pair_tile t)
 {
     SHARED(float, piece, PIECE_ROWS *PIECE_COLUMNS);
     SHARED(float, sums, PIECE_THREADS);
-    SHARED(float, stored_sums, PIECE_THREADS);
     const int across = (int)(blockIdx.x % to.across), down = (int)(blockIdx.x / to.across);
     const int64_t row = (int64_t)down * PIECE_ROWS, column = (int64_t)across * PIECE_COLUMNS, j = column + lane_id() * V;
     const float most = shift ? *shift : 0.0f;
@@ -139,37 +138,105 @@ __global__ void __launch_bounds__(PIECE_THREADS)
     }
     __syncthreads();
     const int c = (int)threadIdx.x % PIECE_COLUMNS, first = (int)threadIdx.x / PIECE_COLUMNS * (PIECE_ROWS / PIECE_HALVES);
-    float sum = 0, stored = 0;
-    for (int r = first; r < first + PIECE_ROWS / PIECE_HALVES; r++) {
-        const float x = piece[r * PIECE_COLUMNS + c];
-        sum += x;
-        stored += rounded<T>(x);
-    }
+    float sum = 0;
+    for (int r = first; r < first + PIECE_ROWS / PIECE_HALVES; r++) sum += rounded<T>(piece[r * PIECE_COLUMNS + c]);
     sums[threadIdx.x] = sum;
-    stored_sums[threadIdx.x] = stored;
     __syncthreads();
     if ((int)threadIdx.x >= PIECE_COLUMNS || column + c >= t.columns) return;
-    for (int h = 1; h < PIECE_HALVES; h++) sum += sums[h * PIECE_COLUMNS + c], stored += stored_sums[h * PIECE_COLUMNS + c];
+    for (int h = 1; h < PIECE_HALVES; h++) sum += sums[h * PIECE_COLUMNS + c];
     to.columns[down * t.columns + column + c] = sum;
-    to.columns[(to.down + down) * t.columns + column + c] = stored;
 }
 
-/* A thread has a row of the tile, or behind these a column: its sums take in those of the pieces. */
-__global__ void cu_join(double *pairs, float *r_sums, pair_parts p, pair_tile t, int64_t count)
+/* The same from a product's registers. */
+struct kernels_finish {
+    static constexpr bool STAGED = false, BIASED = false;
+    bf16 *e;
+    pair_parts to;
+    const float *squares, *shift;
+    pair_tile t;
+
+    DEVICE_MEMBER void prepare(int64_t) {}
+    DEVICE_MEMBER void end() {}
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
+    {
+        const piece_place p(t, row, column);
+        if (!p.there) return;
+        if (!p.plain)
+            UNROLL for (int i = 0; i < GROUP_NUMBERS; i++) d[i] = p.pair(i) ? d[i] : NEVER;
+        /* exponent() less the shift, in powers of two */
+        const float most = shift ? *shift * LOG2_E : 0.0f;
+        float own[2], sums[2] = {}, stored_sums[2] = {}, of_columns[PART_COLUMNS];
+        UNROLL for (int r = 0; r < 2; r++)
+            own[r] = p.row + 8 * r < t.rows ? fmaf(squares[t.row + p.row + 8 * r], -2 * LOG2_E, -most) : 0.0f;
+        UNROLL for (int j0 = 0; j0 < TILE_COLUMNS / 8; j0 += 4)
+        {
+            uint32_t words[2][4];
+            UNROLL for (int j = j0; j < j0 + 4; j++)
+            {
+                float other[2], x[2][2];
+                UNROLL for (int k = 0; k < 2; k++)
+                {
+                    const int64_t at = p.column + 8 * j + k;
+                    other[k] = squares[t.column + (at < t.columns ? at : 0)] * (-2 * LOG2_E);
+                }
+                UNROLL for (int i = 0; i < 4; i++)
+                {
+                    x[i / 2][i % 2] = power_of_two(fminf(fmaf(d[4 * j + i], 4 * LOG2_E, own[i / 2] + other[i % 2]), -most));
+                }
+                UNROLL for (int r = 0; r < 2; r++)
+                {
+                    words[r][j - j0] = pack_bf16(x[r][0], x[r][1]);
+                    sums[r] += x[r][0] + x[r][1];
+                    UNROLL for (int k = 0; k < 2; k++) /* as it is stored, from here on */
+                        x[r][k] = bits_float(k ? words[r][j - j0] & 0xffff0000u : words[r][j - j0] << 16);
+                    stored_sums[r] += x[r][0] + x[r][1];
+                }
+                UNROLL for (int k = 0; k < 2; k++) of_columns[2 * (j % PART_PACKS) + k] = x[0][k] + x[1][k];
+            }
+            store_words<false>(e, t, p, j0, words);
+            if ((j0 + 4) % PART_PACKS > 0) continue;
+            fold_columns(of_columns);
+            UNROLL for (int k = 0; k < FOLDED; k++)
+            {
+                const int64_t at = p.left + folded_column(j0 / PART_PACKS, k);
+                if (at < t.columns) to.columns[p.first / WARP_ROWS * t.columns + at] = of_columns[k];
+            }
+        }
+        UNROLL for (int r = 0; r < 2; r++)
+        {
+            const int64_t across = p.left / TILE_COLUMNS, at = p.row + 8 * r;
+            const float sum = row_sum(sums[r]), stored = row_sum(stored_sums[r]);
+            if (lane_id() % 4 > 0 || at >= t.rows) continue;
+            to.rows[across * t.rows + at] = sum;
+            to.rows[(to.across + across) * t.rows + at] = stored;
+        }
+    }
+};
+
+/* A warp has every eighth piece of 32 rows of the tile, or behind these columns: their sums take in those of the pieces. Above the
+ * diagonal a pair counts twice, and with its row alone for Z. */
+__global__ void __launch_bounds__(JOIN_WARPS *WARP) cu_join(double *pairs, float *r_sums, pair_parts p, pair_tile t, int64_t count)
 {
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
+    SHARED(double, others, JOIN_WARPS *WARP);
+    SHARED(float, other_stored, JOIN_WARPS *WARP);
+    const int64_t i = (int64_t)blockIdx.x * WARP + lane_id();
     const bool rows = i < t.rows;
     const int64_t at = rows ? i : i - t.rows, n = rows ? t.rows : t.columns, to = at + (rows ? t.row : t.column);
-    const int parts = rows ? p.across : p.down;
-    const float *from = rows ? p.rows : p.columns;
+    const int parts = i < count ? rows ? p.across : p.down : 0;
+    const float *stored_parts = rows ? p.rows + parts * n : p.columns;
     double sum = 0;
     float stored = 0;
-    for (int k = 0; k < parts; k++) {
-        sum += (double)from[k * n + at];
-        stored += from[(parts + k) * n + at];
+    UNROLL_BY(4) for (int k = warp_id(); k < parts; k += JOIN_WARPS)
+    {
+        if (rows) sum += (double)p.rows[k * n + at];
+        stored += stored_parts[k * n + at];
     }
-    pairs[to] += sum;
+    others[threadIdx.x] = sum;
+    other_stored[threadIdx.x] = stored;
+    __syncthreads();
+    if (warp_id() > 0 || i >= count) return;
+    for (int w = 1; w < JOIN_WARPS; w++) sum += others[w * WARP + lane_id()], stored += other_stored[w * WARP + lane_id()];
+    if (rows) pairs[to] += t.row == t.column ? sum : 2 * sum;
     r_sums[to] += stored;
 }
 
@@ -224,6 +291,7 @@ typedef struct {
     int64_t n, width;
     centroids m;
     pair_rows u;
+    bool registers; /* products stay in their registers, but for the first pass */
     float *tile, *mosts, *r_sums, *a, *shift, *share; /* a NULL: value only; shift NULL: 0 */
     void *e;
     double *pairs;
@@ -249,15 +317,20 @@ static void collect(const cu_work *w)
     c->ops.zero(&c->device, w->r_sums, (size_t)w->n * sizeof *w->r_sums);
     if (w->a) c->ops.zero(&c->device, w->a, (size_t)(w->n * w->width) * sizeof *w->a);
     do {
-        const pair_parts p = pair_parts_of(w->p, &t);
+        const pair_parts p = w->registers ? pair_parts_of(w->p, &t, WARP_ROWS, TILE_COLUMNS)
+                                          : pair_parts_of(w->p, &t, PIECE_ROWS, PIECE_COLUMNS);
         const bool diagonal = t.row == t.column;
         const int64_t lines = t.rows + (diagonal ? 0 : t.columns);
-        pair_product(c, w->tile, &t, w->u, w->u, w->width);
-        by_type(c, [&](auto zero) {
-            using T = decltype(zero);
-            launch(c, "cu", (int64_t)p.across * p.down, PIECE_THREADS, 0, cu_kernels<T>)((T *)w->e, p, w->m, w->tile, w->shift, t);
-        });
-        launch(c, "cu", su_cuda_parts(lines, JOIN_THREADS), JOIN_THREADS, 0, cu_join)(w->pairs, w->r_sums, p, t, lines);
+        if (w->registers) {
+            pair_product_for(c, &t, w->u, w->u, w->width, kernels_finish{(bf16 *)w->e, p, w->m.square, w->shift, t});
+        } else {
+            pair_product(c, w->tile, &t, w->u, w->u, w->width);
+            by_type(c, [&](auto zero) {
+                using T = decltype(zero);
+                launch(c, "cu", (int64_t)p.across * p.down, PIECE_THREADS, 0, cu_kernels<T>)((T *)w->e, p, w->m, w->tile, w->shift, t);
+            });
+        }
+        launch(c, "cu", su_cuda_parts(lines, WARP), JOIN_WARPS * WARP, 0, cu_join)(w->pairs, w->r_sums, p, t, lines);
         if (w->a) pair_collect(c, w->a, w->e, &t, false, w->u, w->width, 1);
         if (w->a && !diagonal) pair_collect(c, w->a, w->e, &t, true, w->u, w->width, 1);
     } while (pair_next_upper(&t));
@@ -275,7 +348,8 @@ su_status su_cuda_cu(su_device *d, void *loss, void *const *dz, const void *cons
     const bool normalised = form == SU_CENTROIDS_NORMALISED;
     const size_t act = su_dtype_size(d->act);
     const int64_t area = pair_tile_rows(n) * pair_tile_stride(n), stride = pair_stride(width);
-    const size_t u = su_cuda_room(n * stride, act), tile = su_cuda_room(area, sizeof(float)), e = su_cuda_room(area, act);
+    const bool registers = pairs_in_registers(c);
+    const size_t u = su_cuda_room(n * stride, act), tile = registers && normalised ? 0 : su_cuda_room(area, sizeof(float)), e = su_cuda_room(area, act);
     const size_t a = dz ? su_cuda_room(n * width, sizeof(float)) : 0, numbers = su_cuda_room(n, sizeof(float));
     const size_t row_parts = su_cuda_room(pair_row_parts(n), sizeof(float));
     const size_t column_parts = su_cuda_room(pair_column_parts(n), sizeof(float));
@@ -283,7 +357,7 @@ su_status su_cuda_cu(su_device *d, void *loss, void *const *dz, const void *cons
                                              4 * numbers + 2 * su_cuda_room(1, sizeof(float)));
     if (!m) return su_cuda_take(c, err, "L_CU", n);
     cu_work w = {};
-    w.c = c, w.n = n, w.width = width;
+    w.c = c, w.n = n, w.width = width, w.registers = registers;
     w.m.u = m, m += u;
     w.m.stride = stride;
     w.u = pair_rows{w.m.u, stride};

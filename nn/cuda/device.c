@@ -274,6 +274,7 @@ static void fill_table(su_device_ops *t)
         .linear = su_cuda_linear,
         .linear_backward = su_cuda_linear_backward,
         .act_backward = su_cuda_act_backward,
+        .linear_act_backward = su_cuda_linear_act_backward,
         .attention = su_cuda_attention,
         .attention_backward = su_cuda_attention_backward,
         .attend = su_cuda_attend,

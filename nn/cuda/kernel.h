@@ -186,6 +186,31 @@ template <int V> DEVICE void store(bf16 *to, const float (&x)[V])
     }
 }
 
+/* --- 2^x and 1/x by the special function unit, to 2^-22 of the result: for what is rounded to bf16, or comes from it --- */
+
+static constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
+
+DEVICE float power_of_two(float x)
+{
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return exp2f(x);
+#endif
+}
+DEVICE float reciprocal(float x)
+{
+#ifdef __CUDACC__
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return 1.0f / x;
+#endif
+}
+
 /* --- sums over lanes, warps, blocks; always in the same order, every thread gets the result --- */
 
 DEVICE int lane_id()
@@ -252,6 +277,27 @@ DEVICE void within(int64_t i, int64_t n)
 #else
     emulate_within(i, n);
 #endif
+}
+
+/* Lane t of four has word w[i] of row piece i, columns 2t and 2t + 1; receives the eight columns of piece t. */
+DEVICE uint4 gathered(const uint32_t (&w)[4])
+{
+    const bool odd = lane_id() & 1, high = lane_id() & 2;
+    uint32_t keep[2], got[2];
+    UNROLL for (int i = 0; i < 2; i++)
+    {
+        keep[i] = odd ? w[2 * i + 1] : w[2 * i];
+        got[i] = __shfl_xor_sync(ALL_LANES, odd ? w[2 * i] : w[2 * i + 1], 1);
+    }
+    /* Pieces t % 2 and 2 + t % 2, of the lanes of the pair in order. */
+    const uint32_t low0 = odd ? got[0] : keep[0], low1 = odd ? keep[0] : got[0];
+    const uint32_t high0 = odd ? got[1] : keep[1], high1 = odd ? keep[1] : got[1];
+    const uint32_t x0 = __shfl_xor_sync(ALL_LANES, high ? low0 : high0, 2);
+    const uint32_t x1 = __shfl_xor_sync(ALL_LANES, high ? low1 : high1, 2);
+    uint4 v;
+    v.x = high ? x0 : low0, v.y = high ? x1 : low1;
+    v.z = high ? high0 : x0, v.w = high ? high1 : x1;
+    return v;
 }
 
 /* --- random numbers: Philox4x32-10, the words of base/rng.c --- */

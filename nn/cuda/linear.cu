@@ -1,17 +1,139 @@
 /* Linear layers: products, with what stands before and behind them.
  *
- * The bias is added by the product. An activation is a pass of its own over the pre-activation, because the
- * library fuses only the tanh form of GELU and the models want the exact one. A bias gradient behind an activation
- * is formed by the activation's pass (act_backward), another by a pass of its own: cuBLASLt's epilogue for it is
- * a pass too, at two thirds of the speed (bench/LOG.md). */
-#include "nn/cuda/kernel.h"
-#include "nn/cuda/launch.h"
+ * The bias is added by the product. An activation is a pass of its own over the pre-activation, because the library fuses
+ * only the tanh form of GELU and the models want the exact one; with SUTURE_PRODUCT=own in the environment GELU and its slope are
+ * part of large products of bf16 on a Hopper GPU (hopper_product.h). A bias gradient behind an activation is formed with
+ * its slope, another by a pass of its own: cuBLASLt's epilogue for it is a pass too, at two thirds of the speed
+ * (bench/LOG.md). */
+#include "nn/cuda/activation.h"
+#include "nn/cuda/hopper_product.h"
 #include "nn/cuda/library.h"
+
+/* --- products with an activation in them --- */
+
+enum { FUSED_ROWS = 1024, FUSED_COLUMNS = 256 }; /* the least of C */
+
+static bool fuses(const su_cuda *c, su_activation f, int64_t rows, int64_t columns, int64_t inner)
+{
+    return su_cuda_hopper_asked(c) && c->device.act == SU_DTYPE_BF16 && f == SU_ACT_GELU && rows >= FUSED_ROWS &&
+           columns >= FUSED_COLUMNS && columns % 8 == 0 && inner % 8 == 0;
+}
+
+static bool aligned(const void *a, const void *b, const void *c)
+{
+    return (((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) & 15) == 0;
+}
+
+/* y = GELU of C + bias; KEEPS: pre = C + bias. */
+template <bool KEEPS> struct gelu_finish {
+    static constexpr bool STAGED = true, BIASED = true;
+    const bf16 *bias;
+    bf16 *y, *pre;
+
+    struct fetched {};
+    DEVICE_MEMBER void begin()
+    {
+    }
+    DEVICE_MEMBER fetched fetch(int64_t, bool) const
+    {
+        return fetched{};
+    }
+    DEVICE_MEMBER void finish(uint4 c, const fetched &, int64_t at, bool there, int)
+    {
+        float v[8];
+        unpack(v, c);
+        UNROLL for (int e = 0; e < 8; e++) v[e] = activated<bf16>(v[e], SU_ACT_GELU);
+        if (!there) return;
+        if (KEEPS) *reinterpret_cast<uint4 *>(pre + at) = c;
+        store(y + at, v);
+    }
+    DEVICE_MEMBER void end(int64_t, int64_t, int)
+    {
+    }
+};
+
+/* dpre = C gelu'(pre); AGAIN: y = gelu(pre), which may be where pre is; parts [share][width]: sums over rows of dpre. */
+template <bool AGAIN> struct slope_finish {
+    static constexpr bool STAGED = true, BIASED = false;
+    bf16 *dpre, *y;
+    const bf16 *pre;
+    float *parts;
+    int64_t width;
+    float sums[THREAD_PACKS][8];
+
+    struct fetched {
+        uint4 pre;
+    };
+    DEVICE_MEMBER void begin()
+    {
+        UNROLL for (int e = 0; e < THREAD_PACKS * 8; e++) sums[e / 8][e % 8] = 0;
+    }
+    DEVICE_MEMBER fetched fetch(int64_t at, bool there) const
+    {
+        fetched f = {};
+        if (there) f.pre = *reinterpret_cast<const uint4 *>(pre + at);
+        return f;
+    }
+    DEVICE_MEMBER void finish(uint4 c, const fetched &f, int64_t at, bool there, int e)
+    {
+        float v[8], x[8];
+        unpack(v, c);
+        unpack(x, f.pre);
+        UNROLL for (int k = 0; k < 8; k++)
+        {
+            float value, rise;
+            gelu_and_slope<bf16>(x[k], value, rise);
+            v[k] *= rise;
+            x[k] = value;
+            sums[e][k] += v[k];
+        }
+        if (!there) return;
+        store(dpre + at, v);
+        if (AGAIN) store(y + at, x);
+    }
+    DEVICE_MEMBER void end(int64_t share, int64_t column, int columns)
+    {
+        UNROLL for (int e = 0; e < THREAD_PACKS; e++)
+        {
+            UNROLL for (int k = 0; k < 8; k++)
+            {
+                sums[e][k] += __shfl_xor_sync(ALL_LANES, sums[e][k], 8);
+                sums[e][k] += __shfl_xor_sync(ALL_LANES, sums[e][k], 16);
+            }
+            if (parts && lane_id() < 8 && e * 64 < columns) store(parts + share * width + column + e * 64, sums[e]);
+        }
+    }
+};
+
+enum { TURNED = 32 };
+
+/* to [columns][rows] = from [rows][columns]. */
+__global__ void __launch_bounds__(TURNED *8) turn_matrix(bf16 *to, const bf16 *from, int rows, int columns, int across)
+{
+    SHARED(uint16_t, tile, TURNED *(TURNED + 1));
+    const int row = (int)blockIdx.x / across * TURNED, column = (int)blockIdx.x % across * TURNED;
+    for (int i = warp_id(); i < TURNED; i += 8)
+        if (row + i < rows && column + lane_id() < columns)
+            tile[i * (TURNED + 1) + lane_id()] = from[(int64_t)(row + i) * columns + column + lane_id()].bits;
+    __syncthreads();
+    for (int i = warp_id(); i < TURNED; i += 8)
+        if (column + i < columns && row + lane_id() < rows)
+            to[(int64_t)(column + i) * rows + row + lane_id()].bits = tile[lane_id() * (TURNED + 1) + i];
+}
+
+/* --- layers --- */
 
 void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void *w, const void *b,
                     su_activation f, int64_t rows, int32_t out, int32_t in)
 {
     su_cuda *c = su_cuda_of(d);
+    if (fuses(c, f, rows, out, in) && aligned(x, w, y) && aligned(pre, NULL, NULL)) {
+        auto go = [&](auto finish) {
+            finish.bias = (const bf16 *)b, finish.y = (bf16 *)y, finish.pre = (bf16 *)pre;
+            return hopper_multiply(c, "linear", x, in, w, in, rows, out, in, false, finish);
+        };
+        if (pre && pre != y ? go(gelu_finish<true>()) : go(gelu_finish<false>())) return;
+    }
     su_cuda_product p = {};
     p.a = x, p.b = w, p.c = pre ? pre : y, p.bias = b;
     p.tb = true;
@@ -50,4 +172,30 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
         su_cuda_multiply(c, &p);
     }
     if (db) su_cuda_column_sums(c, (float *)db, dy, rows, out);
+}
+
+void su_cuda_linear_act_backward(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *w, const void *pre,
+                                 su_activation f, int64_t rows, int32_t out, int32_t in)
+{
+    su_cuda *c = su_cuda_of(d);
+    if (fuses(c, f, rows, in, out) && aligned(dpre, dy, pre) && aligned(y, w, NULL)) {
+        const size_t turned = su_cuda_room((int64_t)out * in, sizeof(bf16));
+        const int64_t shares = su_cuda_parts(rows, TILE_ROWS) * SHARES;
+        char *m = (char *)su_cuda_scratch(c, turned + (size_t)(shares * in) * sizeof(float));
+        if (!m) return;
+        const int across = (int)su_cuda_parts(in, TURNED);
+        launch(c, "linear", su_cuda_parts(out, TURNED) * across, TURNED * 8, 0, turn_matrix)((bf16 *)(void *)m, (const bf16 *)w, out, in, across);
+        float *parts = (float *)(void *)(m + turned);
+        auto go = [&](auto finish) {
+            finish.dpre = (bf16 *)dpre, finish.y = (bf16 *)y, finish.pre = (const bf16 *)pre;
+            finish.parts = db ? parts : NULL, finish.width = in;
+            return hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish);
+        };
+        if (y ? go(slope_finish<true>()) : go(slope_finish<false>())) {
+            if (db) su_cuda_join(c, (float *)db, parts, shares, in);
+            return;
+        }
+    }
+    su_cuda_linear_backward(d, dpre, false, NULL, NULL, dy, NULL, w, rows, out, in);
+    su_cuda_act_backward(d, dpre, y, db, dpre, pre, f, rows, in);
 }

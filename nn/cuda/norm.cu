@@ -299,6 +299,11 @@ static void join(su_cuda *c, void *first, void *second, const float *parts, int6
             (float *)first, (float *)second, parts, count, apart, width);
 }
 
+void su_cuda_join(su_cuda *c, float *sums, const float *parts, int64_t count, int32_t width)
+{
+    join(c, sums, NULL, parts, count, width, width);
+}
+
 void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void *dbeta, const void *dy,
                            const void *s, const void *mean, const void *rstd, const void *gamma, int64_t rows,
                            int32_t width)

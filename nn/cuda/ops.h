@@ -9,6 +9,8 @@ void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void 
                     su_activation f, int64_t rows, int32_t out, int32_t in);
 void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy, const void *x,
                              const void *w, int64_t rows, int32_t out, int32_t in);
+void su_cuda_linear_act_backward(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *w, const void *pre,
+                                 su_activation f, int64_t rows, int32_t out, int32_t in);
 
 /* activation.cu */
 void su_cuda_act_backward(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *pre, su_activation f,
@@ -34,6 +36,8 @@ void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void 
                            int32_t width);
 /* sums[j] += sum over rows of x[row][j]; x act, sums acc. */
 void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, int32_t width);
+/* sums[j] += sum over `count` rows of parts [count][width]. */
+void su_cuda_join(su_cuda *c, float *sums, const float *parts, int64_t count, int32_t width);
 /* dpre = dy f'(pre), y = f(pre) unless it is NULL, and sums as above of dpre. */
 void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, void *y, float *sums, const void *dy, const void *pre,
                              su_activation f, int64_t rows, int32_t width);

@@ -22,7 +22,7 @@
 #ifdef __CUDACC__
 enum { TILE = 8192 };
 #else
-enum { TILE = 64 }; /* emulated: so that tests walk over many */
+enum { TILE = 320 }; /* emulated: so that tests walk over many, and products of our own have whole tiles */
 #endif
 
 /* Kernels that form numbers of a tile's rows and columns at once give each block a piece of it, which it reads once:
@@ -35,6 +35,8 @@ enum {
     PIECE_THREADS = WARP * PIECE_WARPS,
     PIECE_EACH = PIECE_ROWS / PIECE_WARPS, /* rows of a warp */
     PIECE_HALVES = PIECE_THREADS / PIECE_COLUMNS, /* threads that share a column */
+    WARP_ROWS = 16,                               /* of a product's warp */
+    JOIN_WARPS = 8,                               /* of a block that joins pieces; its lanes have a row or column each */
 };
 
 /* e^x for x <= 0: where products are of bf16, which put 1e-3 on x, by two instructions, at most 2 + 1.16 |x| units of the
@@ -102,7 +104,8 @@ static inline bool pair_next_upper(pair_tile *t)
 }
 
 /* Two numbers of every row and of every column of each piece:
- *     rows [2][across][t.rows]      columns [2][down][t.columns]      across, down: pieces of a row, of a column */
+ *     rows [2][across][t.rows]      columns [2][down][t.columns]      across, down: pieces of a row, of a column
+ * Pieces have PIECE_ROWS and PIECE_COLUMNS, or those of a product's warp: pairs_hopper.h. */
 typedef struct {
     float *rows, *columns;
     int across, down;
@@ -115,12 +118,12 @@ static inline int64_t pair_row_parts(int64_t n)
 }
 static inline int64_t pair_column_parts(int64_t n)
 {
-    return 2 * su_cuda_parts(pair_tile_rows(n), PIECE_ROWS) * pair_tile_stride(n);
+    return 2 * su_cuda_parts(pair_tile_rows(n), WARP_ROWS) * pair_tile_stride(n);
 }
-static inline pair_parts pair_parts_of(pair_parts p, const pair_tile *t)
+static inline pair_parts pair_parts_of(pair_parts p, const pair_tile *t, int rows, int columns)
 {
-    p.across = (int)su_cuda_parts(t->columns, PIECE_COLUMNS);
-    p.down = (int)su_cuda_parts(t->rows, PIECE_ROWS);
+    p.across = (int)su_cuda_parts(t->columns, columns);
+    p.down = (int)su_cuda_parts(t->rows, rows);
     return p;
 }
 

@@ -97,6 +97,12 @@ bool su_cuda_hopper(const su_cuda *c)
 #endif
 }
 
+bool su_cuda_hopper_asked(const su_cuda *c)
+{
+    const char *wish = getenv("SUTURE_PRODUCT");
+    return wish && strcmp(wish, "own") == 0 && su_cuda_hopper(c);
+}
+
 /* --- the bits of a product: sum over its 4-byte words of (word + 1) times an odd number of its place, modulo 2^64 --- */
 
 enum { BITS_THREADS = 256 };

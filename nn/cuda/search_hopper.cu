@@ -11,11 +11,12 @@
 
 /* The first span: every row joins. Queries are rows of C, rows of the span its columns. */
 struct first_finish {
+    static constexpr bool STAGED = false, BIASED = false;
     search_span s;
 
     DEVICE_MEMBER void prepare(int64_t) {}
     DEVICE_MEMBER void end() {}
-    DEVICE_MEMBER void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
     {
         const int query = (int)row + (int)threadIdx.x % GROUP / WARP * 16 + lane_id() / 4;
         const int own = (int)column + lane_id() % 4 * 2;
@@ -30,6 +31,7 @@ struct first_finish {
 
 /* Any other. What each thread has besides: thresholds of its two queries, eight apart, and the length of its warp's queue. */
 struct joining_finish {
+    static constexpr bool STAGED = false, BIASED = false;
     search_span s;
     float low, high;
     uint32_t queued;
@@ -90,7 +92,7 @@ struct joining_finish {
         if (queued > QUEUE - 8 * WARP) empty_queue();
     }
 
-    DEVICE_MEMBER void take(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
     {
         /* Whether any is above is in the signs of differences: cheaper than a comparison a number. Signs of 0 and of NaN may say
          * so too; queue_above compares again. A bit for each eight numbers, those of the first the lowest. */

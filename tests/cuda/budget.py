@@ -4,7 +4,7 @@
     python3 budget.py NVCC SOURCE_DIR ARCHITECTURES [FILE.cu ...]      sm_80,sm_90,sm_90a; every file of nn/cuda
 
 A kernel keeps at most 16 bytes on the stack (four spilled registers, but no array that is indexed at run time), and
-takes registers that let its largest block start: 65,536 / threads.
+takes registers that let its largest block start: 65,536 / threads. Its products by wgmma go on side by side.
 """
 import pathlib
 import re
@@ -22,6 +22,7 @@ STACK_BYTES = 16
 FIRST = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
+SERIAL = re.compile(r"\(C75\d\d\) Potential Performance Loss: (.*?) in (?:the )?function '(\S+)'")  # wgmma waits for each wgmma
 
 
 def kernel_name(mangled):
@@ -33,7 +34,9 @@ def over_budget(report):
     """(kernels seen, what is over the budget) of ptxas's report."""
     seen, found, name, where = 0, [], None, None
     for line in report.splitlines():
-        if match := FIRST.search(line):
+        if match := SERIAL.search(line):
+            found.append(f"{match[2]}: {match[1]}")
+        elif match := FIRST.search(line):
             name, where = match[1], match[2]
         elif (match := STACK.search(line)) and name:
             if int(match[1]) > STACK_BYTES:
@@ -67,6 +70,7 @@ def main():
 
 if __name__ == "__main__":
     _, bad = over_budget("Compiling entry function '_Z3onei' for 'sm_90'\n24 bytes stack frame, 4 bytes spill stores, "
-                         "4 bytes spill loads\nUsed 257 registers\n")
-    assert len(bad) == 2, bad  # the check itself can fail
+                         "4 bytes spill loads\nUsed 257 registers\nptxas info    : (C7511) Potential Performance Loss: "
+                         "wgmma.mma_async instructions are serialized due to x in the function '_Z3onei'\n")
+    assert len(bad) == 3, bad  # the check itself can fail
     sys.exit(main())

@@ -19,6 +19,9 @@ static const linear_case linears[] = {
     {64, 64, 64, SU_ACT_NONE, false, true, false},  {65, 96, 72, SU_ACT_QUICK_GELU, true, true, true},
     {130, 33, 40, SU_ACT_TANH, false, true, true},  {17, 66, 130, SU_ACT_GELU_TANH, true, true, true},
     {128, 256, 64, SU_ACT_GELU, false, true, true}, {33, 64, 48, SU_ACT_GELU, false, false, true},
+    /* products with the activation in them, at Hopper's: tiles and slices cut short, more tiles than places */
+    {1100, 264, 328, SU_ACT_GELU, false, true, true}, {1025, 520, 256, SU_ACT_GELU, true, false, true},
+    {1300, 328, 264, SU_ACT_GELU, false, true, false},
 };
 
 static void run_linear(su_device *d, void **m, const void *arguments)
@@ -37,6 +40,12 @@ static void run_slope(su_device *d, void **m, const void *arguments)
 {
     const linear_case *c = arguments;
     d->ops->act_backward(d, m[0], m[1], m[2], m[3], m[4], c->f, c->rows, c->out);
+}
+
+static void run_linear_slope(su_device *d, void **m, const void *arguments)
+{
+    const linear_case *c = arguments;
+    d->ops->linear_act_backward(d, m[0], m[1], m[2], m[3], m[4], m[5], c->f, c->rows, c->out, c->in);
 }
 
 static void linear_layers(void **state)
@@ -65,6 +74,13 @@ static void linear_layers(void **state)
                                 {"dy", ACT, check_normal(i + 600, outs, 1), outs, IN},
                                 {"pre", ACT, check_normal(i + 700, outs, 2), outs, IN}};
         compare("act_backward", slopes, 5, run_slope, c);
+        const array both[] = {{"dpre", ACT, NULL, ins, OUT},
+                              {"y", ACT, NULL, c->pre ? ins : 0, c->pre},
+                              {"db", ACC, check_normal(i + 800, c->in, 1), c->bias ? c->in : 0, c->bias},
+                              {"dy", ACT, check_normal(i + 600, outs, 1), outs, IN},
+                              {"w", ACT, check_normal(i + 100, weights, 1 / sqrt(c->out)), weights, IN},
+                              {"pre", ACT, check_normal(i + 900, ins, 2), ins, IN}};
+        compare("linear_act_backward", both, 6, run_linear_slope, c);
         check_free_all();
     }
 }
@@ -487,15 +503,17 @@ typedef struct {
     int32_t width;
     int streams; /* 0: InfoNCE and L_ATP of two */
     su_centroids form;
+    double log_scale, third;
 } pairs_case;
 
-static double *unit_rows(uint64_t seed, int64_t n, int32_t width)
+/* Rows of length 1, but for every third, which has another. */
+static double *unit_rows(uint64_t seed, int64_t n, int32_t width, double third)
 {
     double *x = check_normal(seed, n * width, 1);
     for (int64_t i = 0; i < n; i++) {
         double sum = 0;
         for (int32_t k = 0; k < width; k++) sum += x[i * width + k] * x[i * width + k];
-        for (int32_t k = 0; k < width; k++) x[i * width + k] /= sqrt(sum);
+        for (int32_t k = 0; k < width; k++) x[i * width + k] *= (i % 3 == 2 ? third : 1) / sqrt(sum);
     }
     return x;
 }
@@ -529,13 +547,17 @@ static void losses_over_pairs(void **state)
 {
     (void)state;
     static const pairs_case cases[] = {
-        {2, 1, 0, 0},
-        {33, 8, 0, 0},
-        {130, 65, 0, 0},
-        {300, 64, 0, 0},
-        {2, 3, 1, SU_CENTROIDS_NORMALISED},
-        {67, 16, 2, SU_CENTROIDS_NORMALISED},
-        {150, 40, 4, SU_CENTROIDS_RAW},
+        {2, 1, 0, 0, 2.5, 1},
+        {33, 8, 0, 0, 2.5, 1},
+        {130, 65, 0, 0, 2.5, 1},
+        {300, 64, 0, 0, 2.5, 1},
+        {700, 40, 0, 0, 2.5, 1},
+        {700, 12, 0, 0, 5.5, 0.05}, /* rows whose largest scores lie hundreds apart */
+        {2, 3, 1, SU_CENTROIDS_NORMALISED, 2.5, 1},
+        {67, 16, 2, SU_CENTROIDS_NORMALISED, 2.5, 1},
+        {150, 40, 4, SU_CENTROIDS_RAW, 2.5, 1},
+        {700, 40, 2, SU_CENTROIDS_NORMALISED, 2.5, 1},
+        {400, 65, 3, SU_CENTROIDS_RAW, 2.5, 1},
     };
     const double limit = su_tolerance(is_bf16() ? "cuda.bf16.pairs" : "cuda.f32");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -543,13 +565,13 @@ static void losses_over_pairs(void **state)
         const int streams = c->streams ? c->streams : 2;
         const int64_t n = c->n * c->width;
         double *loss = check_normal(1, 1, 1), *slope = check_normal(2, 1, 1), *scale = check_zeros(1);
-        scale[0] = 2.5;
+        scale[0] = c->log_scale;
         array a[MOST_ARRAYS] = {{"loss", ACC, loss, 1, OUT},
                                 {"d_log_scale", ACC, slope, 1, !c->streams},
                                 {"log_scale", ACC, scale, 1, IN}};
         for (int m = 0; m < streams; m++) {
             a[3 + m] = (array){"dz", ACC, check_zeros(n), n, OUT};
-            a[3 + streams + m] = (array){"z", EXACT, unit_rows(10 * i + (uint64_t)m, c->n, c->width), n, IN};
+            a[3 + streams + m] = (array){"z", EXACT, unit_rows(10 * i + (uint64_t)m, c->n, c->width, c->third), n, IN};
         }
         if (c->streams) {
             compare_within("cu", a, 3 + 2 * streams, run_cu, c, limit);
