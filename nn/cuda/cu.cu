@@ -149,13 +149,12 @@ __global__ void __launch_bounds__(PIECE_THREADS)
 
 /* The same from a product's registers. */
 struct kernels_finish {
-    static constexpr bool STAGED = false, BIASED = false;
     bf16 *e;
     pair_parts to;
     const float *squares, *shift;
     pair_tile t;
 
-    DEVICE_MEMBER void prepare(int64_t) {}
+    DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
     DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
     {
@@ -193,7 +192,7 @@ struct kernels_finish {
                 }
                 UNROLL for (int k = 0; k < 2; k++) of_columns[2 * (j % PART_PACKS) + k] = x[0][k] + x[1][k];
             }
-            store_words<false>(e, t, p, j0, words);
+            store_words<false>(e, t.stride, t.rows, t.columns, p.row, p.left + 8 * j0, words);
             if ((j0 + 4) % PART_PACKS > 0) continue;
             fold_columns(of_columns);
             UNROLL for (int k = 0; k < FOLDED; k++)

@@ -4,30 +4,24 @@
  *
  * One block a multiprocessor goes from tile to tile, 128 rows x 256 columns of C. Its groups of 128 threads:
  *
- *   the first   one thread brings slices of A and B, 64 columns at a time, to one of some places in shared memory; blocks of a
- *               cluster have the same columns of C, and each brings a part of B's slice for all.
- *               (Finish::STAGED) Its three other warps finish a tile while the next is multiplied
- *   two         multiply: 64 rows x 256 columns of C each, in registers. Where it is staged they leave them in shared memory,
- *               rounded to bf16, and go on; else the second begins two slices behind the first, so that one uses its numbers
- *               while the other has the tensor cores for itself
+ *   the first   one thread brings slices of A and B, 64 columns at a time, to one of PLACES places in shared memory; blocks of a
+ *               cluster have the same columns of C, and each brings a part of B's slice for all
+ *   two         multiply: 64 rows x 256 columns of C each, in registers. The second begins two slices behind the first, so that
+ *               one uses its numbers while the other has the tensor cores for itself
  *
- * Finish, a structure of what the work needs, has the numbers:
+ * Finish, a structure of what the work needs, has the numbers. Each thread of a multiplying group has its own, which may keep
+ * some from tile to tile; all of them call
  *
- *   STAGED = false   Each thread of a multiplying group has its own, which may keep numbers from tile to tile. All of them call
- *                    void prepare(int64_t row): while the last products of a tile run; time to fetch what take needs
- *                    void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column): numbers of C, as hopper.h says, of 64 rows
- *                    from `row` on and 256 columns from `column` on. Rows from m and columns from n on are there too, made of
- *                    zeros. d may be changed
- *                    void end(): behind their last tile
- *   STAGED = true    const bf16 *bias: [n], added before C is rounded, or NULL; BIASED = false: there is none
- *                    By a thread that has the packs e = 0 .. 3 of eight numbers, 64 columns apart, of some rows of a tile:
- *                    void begin(): a tile begins
- *                    fetched fetch(at, there) const: what finish will need, long before; nothing is read unless it is there
- *                    void finish(uint4 c, const fetched &f, int64_t at, bool there, int e): eight numbers of C, from element
- *                    `at` of a matrix [m, n] on; zeros without a meaning where they are not there
- *                    void end(share, column, columns): the rows of the thread's warp are finished, that is a share of a tile,
- *                    numbered through; the warp's lanes l, l + 8, l + 16, l + 24 have the same packs; pack e of lane l begins
- *                    at `column` + 64 e, `columns` of C are there. Whole warps
+ *   void prepare(int64_t row, int64_t column)
+ *       while the last products of a tile run: time to fetch what take needs
+ *   void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+ *       numbers of C, as hopper.h says, of 64 rows from `row` on and 256 columns from `column` on. Rows from m and columns from
+ *       n on are there too, made of zeros. d may be changed
+ *   void end()
+ *       behind their last tile
+ *
+ * A thread of a warp has two rows of the warp's WARP_ROWS, g and g + 8 with g = lane / 4, and with t = lane % 4 the columns
+ * 8 j + 2 t + e, j = 0 .. 31, e = 0, 1: d[4 j + 2 r + e].
  *
  * The order of sums is one, whatever the grid: a product has the same bits each time. */
 #ifndef SU_NN_CUDA_HOPPER_PRODUCT_H
@@ -42,19 +36,11 @@ enum {
     A_BYTES = TILE_ROWS * SLICE_BYTES,
     B_BYTES = TILE_COLUMNS * SLICE_BYTES,
     SLICES_BYTES = A_BYTES + B_BYTES,
-    STAGED_BYTES = TILE_ROWS * TILE_COLUMNS * 2,
-    SHARES = 3, /* warps that finish */
-    QUADS = GROUP_ROWS / 4,
-    THREAD_PACKS = 4,
+    PLACES = 4,
+    BARRIERS_AT = PLACES * SLICES_BYTES,
+    HOPPER_SHARED = 1024 + BARRIERS_AT + 128, /* tiles, 1,024-byte aligned, and barriers */
+    WARP_ROWS = 16,
     BEHIND = 2, /* slices */
-};
-
-/* Shared memory: tiles, 1,024-byte aligned; a staged one; biases of two tiles in turn; barriers. */
-template <class Finish> struct hopper_plan {
-    static constexpr int PLACES = Finish::STAGED ? 3 : 4;
-    static constexpr int BIAS_AT = PLACES * SLICES_BYTES + (Finish::STAGED ? (int)STAGED_BYTES : 0);
-    static constexpr int BARRIERS_AT = BIAS_AT + (Finish::STAGED ? 2 * TILE_COLUMNS * 2 : 0);
-    static constexpr size_t SHARED_BYTES = 1024 + BARRIERS_AT + 128;
 };
 
 struct hopper_shape {
@@ -80,7 +66,7 @@ template <int CLUSTER> DEVICE int rounds_of(const hopper_shape &p)
 }
 
 /* A place among PLACES, and how often all have been gone through. */
-template <int PLACES> struct turn {
+struct turn {
     int at = 0;
     uint32_t parity = 0;
     DEVICE_MEMBER void next()
@@ -89,87 +75,51 @@ template <int PLACES> struct turn {
     }
 };
 
-/* Pack p of row r of a staged tile [128][256]: four tiles of 64 columns. */
-DEVICE char *staged_at(char *staged, int row, int pack)
+/* The first of a warp's rows, where its group's begin at `row`; the compiler is to see that it is the warp's. */
+DEVICE int64_t warp_row(int64_t row)
 {
-    return staged + pack / 8 * (TILE_ROWS * SLICE_BYTES) + row * SLICE_BYTES + ((pack % 8 ^ row % 8) << 4);
+    return row + __shfl_sync(ALL_LANES, (int)threadIdx.x % GROUP / WARP, 0) * WARP_ROWS;
 }
 
-/* For Finish::finish. */
-DEVICE void unpack(float (&v)[8], uint4 packs)
+/* Of a matrix of bf16 [rows, columns], rows `stride` apart and 16-byte aligned: words of 32 columns from `left` on, as a product's
+ * numbers lie, of a thread's rows, the first of which is `row`. WHOLE: all of it is there; else packs of eight columns of which the
+ * first is there are written whole. Whole warps. */
+template <bool WHOLE>
+DEVICE void store_words(bf16 *to, int64_t stride, int64_t rows, int64_t columns, int64_t row, int64_t left, const uint32_t (&w)[2][4])
 {
-    const uint32_t words[4] = {packs.x, packs.y, packs.z, packs.w};
-    UNROLL for (int e = 0; e < 8; e++) v[e] = bits_float(e % 2 ? words[e / 2] & 0xffff0000u : words[e / 2] << 16);
-}
-
-/* The tile whose first number is C[row][column], by a warp: every third four rows. WHOLE: all of it is within C. */
-template <bool WHOLE, class Finish>
-DEVICE void finish_tile(const Finish &given, const hopper_shape &p, char *staged, arrivals *written, arrivals *taken, uint32_t parity,
-                        int64_t row, int64_t column, int share)
-{
-    const int lane = lane_id(), own_row = lane / 8, pack = lane % 8;
-    const int64_t rows = p.m - row, columns = p.n - column < TILE_COLUMNS ? p.n - column : (int64_t)TILE_COLUMNS; /* rows <= 0: none */
-    const int64_t first = (row + own_row) * p.n + column + pack * 8;
-    Finish own = given;
-    typename Finish::fetched now[THREAD_PACKS], later[THREAD_PACKS];
-    auto there = [&](int quad, int e) { return WHOLE || (quad * 4 + own_row < rows && (pack + 8 * e) * 8 < columns); };
-    auto fetch = [&](int quad) { /* behind the last: the last again */
-        const int q = quad < 2 * QUADS ? quad : quad - SHARES;
-        UNROLL for (int e = 0; e < THREAD_PACKS; e++) later[e] = given.fetch(first + q * 4 * p.n + e * SLICE, there(q, e));
-    };
-    int quad = share;
-    own.begin();
-    fetch(quad);
-    for (int half = 0; half < 2; half++) {
-        await(written + half, parity);
-        UNROLL_BY(1) for (; quad < (half + 1) * QUADS; quad += SHARES)
-        {
-            uint4 c[THREAD_PACKS];
-            UNROLL for (int e = 0; e < THREAD_PACKS; e++)
-            {
-                now[e] = later[e];
-                c[e] = *reinterpret_cast<const uint4 *>(staged_at(staged, quad * 4 + own_row, pack + 8 * e));
-            }
-            fetch(quad + SHARES);
-            UNROLL for (int e = 0; e < THREAD_PACKS; e++)
-                own.finish(c[e], now[e], first + quad * 4 * p.n + e * SLICE, there(quad, e), e);
-        }
-        __syncwarp();
-        if (lane == 0) arrive(taken + half);
+    const int64_t column = left + lane_id() % 4 * 8;
+    UNROLL for (int r = 0; r < 2; r++)
+    {
+        const uint4 v = gathered(w[r]);
+        if (WHOLE || (row + 8 * r < rows && column < columns)) *reinterpret_cast<uint4 *>(to + (row + 8 * r) * stride + column) = v;
     }
-    own.end(row / TILE_ROWS * SHARES + share, column + pack * 8, rows > 0 ? (int)columns - pack * 8 : 0);
 }
 
-/* What a finishing warp does, one of three. The rows of a half of a tile are taken as soon as their group has written them; `taken`
- * tells that group that it may write the next tile's, whose bias has its place by then. */
-template <int CLUSTER, class Finish>
-DEVICE void finish_tiles(const Finish &given, const hopper_shape &p, char *staged, uint32_t *bias, arrivals *written, arrivals *taken,
-                         int rounds, int place, int share)
+/* A thread's columns are added up over the warp a part at a time, so that registers suffice. */
+enum { PARTS = 2, PART_PACKS = TILE_COLUMNS / 8 / PARTS, PART_COLUMNS = 2 * PART_PACKS, FOLDED = PART_COLUMNS / 8 };
+
+/* Lanes LANES apart share what both have: each is left with the sums of half of it. */
+template <int HALF, int LANES> DEVICE void fold(float (&v)[PART_COLUMNS])
 {
-    constexpr int WORDS = TILE_COLUMNS / 2;
-    int64_t row, column, next_row, next_column;
-    auto put_bias = [&](int i, int64_t from) {
-        if constexpr (Finish::BIASED) {
-            UNROLL_BY(1) for (int w = share * WARP + lane_id(); w < WORDS; w += SHARES * WARP)
-            {
-                const int64_t c = from + 2 * w;
-                bias[(i & 1) * WORDS + w] = given.bias && c < p.n ? *reinterpret_cast<const uint32_t *>(given.bias + c) : 0u;
-            }
-        }
-    };
-    if (rounds == 0) return;
-    tile_of<CLUSTER>(row, column, 0, place, p);
-    put_bias(0, column);
-    __syncwarp();
-    if (lane_id() < 2) arrive(taken + lane_id());
-    for (int i = 0; i < rounds; i++, row = next_row, column = next_column) {
-        tile_of<CLUSTER>(next_row, next_column, i + 1, place, p); /* behind the last: nobody reads its bias */
-        put_bias(i + 1, next_column);
-        if (row + TILE_ROWS <= p.m && column + TILE_COLUMNS <= p.n)
-            finish_tile<true>(given, p, staged, written, taken, (uint32_t)(i & 1), row, column, share);
-        else
-            finish_tile<false>(given, p, staged, written, taken, (uint32_t)(i & 1), row, column, share);
+    const bool high = lane_id() & LANES;
+    UNROLL for (int i = 0; i < HALF; i++)
+    {
+        const float keep = high ? v[HALF + i] : v[i], give = high ? v[i] : v[HALF + i];
+        v[i] = keep + __shfl_xor_sync(ALL_LANES, give, LANES);
     }
+}
+/* A number of each column of a part, v[2 j + e], is added up over the warp; a lane is left with FOLDED of them, the k-th for the column
+ * folded_column(part, k) of the tile. */
+DEVICE void fold_columns(float (&v)[PART_COLUMNS])
+{
+    fold<PART_COLUMNS / 2, 16>(v);
+    fold<PART_COLUMNS / 4, 8>(v);
+    fold<PART_COLUMNS / 8, 4>(v);
+}
+DEVICE int folded_column(int part, int k)
+{
+    const int lane = lane_id(), first = lane / 16 * (PART_PACKS / 2) + lane / 8 % 2 * (PART_PACKS / 4) + lane / 4 % 2 * (PART_PACKS / 8);
+    return (part * PART_PACKS + first + k / 2) * 8 + lane % 4 * 2 + k % 2;
 }
 
 template <int CLUSTER, class Finish>
@@ -177,18 +127,13 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
     hopper_product(const GRID_CONSTANT su_cuda_map a, const GRID_CONSTANT su_cuda_map b, hopper_shape p, Finish finish)
 {
 #if !defined(__CUDA_ARCH__) || defined(HOPPER_CODE)
-    using plan = hopper_plan<Finish>;
-    constexpr int PLACES = plan::PLACES;
     DYNAMIC_SHARED(char, raw);
 #ifdef __CUDACC__
     char *room = raw + (1024 - shared_address(raw) % 1024) % 1024;
 #else
     char *room = raw;
 #endif
-    char *staged = room + PLACES * SLICES_BYTES;
-    uint32_t *bias = (uint32_t *)(void *)(room + plan::BIAS_AT); /* [2][TILE_COLUMNS], two of bf16 in a word */
-    arrivals *full = (arrivals *)(void *)(room + plan::BARRIERS_AT), *empty = full + PLACES;
-    arrivals *begun = empty + PLACES, *written = begun + 1, *taken = written + 2; /* the last two: of the halves of a staged tile */
+    arrivals *full = (arrivals *)(void *)(room + BARRIERS_AT), *empty = full + PLACES, *begun = empty + PLACES;
     const int group = (int)threadIdx.x / GROUP;
     if (threadIdx.x == 0) {
         for (int s = 0; s < PLACES; s++) {
@@ -196,10 +141,6 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
             arrivals_begin(empty + s, 2 * CLUSTER);
         }
         arrivals_begin(begun, 1);
-        for (int half = 0; half < 2; half++) {
-            arrivals_begin(written + half, GROUP);
-            arrivals_begin(taken + half, SHARES);
-        }
         arrivals_ready();
     }
     __syncthreads();
@@ -207,14 +148,11 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
     const int rounds = rounds_of<CLUSTER>(p), place = place_in_cluster();
     int64_t row, column;
     if (group == 0) {
-        if constexpr (Finish::STAGED)
-            fewer_registers<136>();
-        else
-            fewer_registers<40>();
+        fewer_registers<40>();
         if (threadIdx.x == 0) {
             constexpr int PART = TILE_COLUMNS / CLUSTER;
             const int part = place * PART;
-            turn<PLACES> s;
+            turn s;
             for (int i = 0; i < rounds; i++) {
                 tile_of<CLUSTER>(row, column, i, place, p);
                 for (int slice = 0; slice < p.slices; slice++, s.next()) {
@@ -230,23 +168,17 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
                 }
             }
         }
-        if constexpr (Finish::STAGED) {
-            if (warp_id() > 0) finish_tiles<CLUSTER>(finish, p, staged, bias, written, taken, rounds, place, warp_id() - 1);
-        }
     } else {
-        if constexpr (Finish::STAGED)
-            more_registers<184>();
-        else
-            more_registers<232>();
+        more_registers<232>();
         const int half = group - 1, thread = (int)threadIdx.x % GROUP;
         float d[GROUP_NUMBERS];
-        [[maybe_unused]] Finish own = finish;
-        turn<PLACES> s;
+        Finish own = finish;
+        turn s;
         auto leave = [&](int stage) {
             if (thread < CLUSTER) arrive_at(empty + stage, thread);
         };
         const int ahead = BEHIND < p.slices ? BEHIND - 1 : p.slices - 1;
-        if (!Finish::STAGED && half == 1 && rounds > 0) await(begun, 0);
+        if (half == 1 && rounds > 0) await(begun, 0);
         for (int i = 0; i < rounds; i++) {
             int before = 0;
             for (int slice = 0; slice < p.slices; slice++, s.next()) {
@@ -260,31 +192,15 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
                 group_wait<1>();
                 if (slice > 0) leave(before);
                 before = s.at;
-                if (!Finish::STAGED && half == 0 && thread == 0 && i == 0 && slice == ahead) arrive(begun);
+                if (half == 0 && thread == 0 && i == 0 && slice == ahead) arrive(begun);
             }
             tile_of<CLUSTER>(row, column, i, place, p); /* beside the last products */
-            if constexpr (!Finish::STAGED) own.prepare(row + half * GROUP_ROWS);
+            own.prepare(row + half * GROUP_ROWS, column);
             group_wait<0>();
             leave(before);
-            if constexpr (!Finish::STAGED) {
-                own.take(d, row + half * GROUP_ROWS, column);
-            } else {
-                await(taken + half, (uint32_t)(i & 1));
-                const int lane = thread % WARP, at = half * GROUP_ROWS + thread / WARP * 16 + lane / 4;
-                UNROLL for (int j = 0; j < TILE_COLUMNS / 8; j++)
-                {
-                    if constexpr (Finish::BIASED) {
-                        const uint32_t add = bias[(i & 1) * (TILE_COLUMNS / 2) + j * 4 + lane % 4];
-                        const float low = bits_float(add << 16), high = bits_float(add & 0xffff0000u);
-                        d[4 * j] += low, d[4 * j + 1] += high, d[4 * j + 2] += low, d[4 * j + 3] += high;
-                    }
-                    *(uint32_t *)(void *)(staged_at(staged, at, j) + lane % 4 * 4) = pack_bf16(d[4 * j], d[4 * j + 1]);
-                    *(uint32_t *)(void *)(staged_at(staged, at + 8, j) + lane % 4 * 4) = pack_bf16(d[4 * j + 2], d[4 * j + 3]);
-                }
-                arrive(written + half);
-            }
+            own.take(d, row + half * GROUP_ROWS, column);
         }
-        if constexpr (!Finish::STAGED) own.end();
+        own.end();
     }
     __syncwarp();
     meet_cluster<CLUSTER>(); /* what goes to another block's memory has arrived there */
@@ -320,7 +236,7 @@ static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t
                             (int)su_cuda_parts(n, TILE_COLUMNS),
                             down};
     const int64_t all = (int64_t)p.tiles_m * p.tiles_n, blocks = su_cuda_least(all, c->properties.processors / CLUSTER * CLUSTER);
-    launch(c, what, blocks, 3 * GROUP, hopper_plan<Finish>::SHARED_BYTES, hopper_product<CLUSTER, Finish>)(maps[0], maps[1], p, finish);
+    launch(c, what, blocks, 3 * GROUP, HOPPER_SHARED, hopper_product<CLUSTER, Finish>)(maps[0], maps[1], p, finish);
     return true;
 }
 

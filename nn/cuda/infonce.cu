@@ -126,7 +126,6 @@ __global__ void __launch_bounds__(THREADS) infonce_own(statistics s, const bf16 
 /* The same from a product's registers: exponentials around the piece's largest score, which serve all rows and columns where they are
  * numbers of full precision. For those that have nothing but smaller scores, again around one that is NEAR less, and so on. */
 struct statistics_finish {
-    static constexpr bool STAGED = false, BIASED = false;
     pair_parts to;
     const float *scale_at;
     pair_tile t;
@@ -172,7 +171,7 @@ struct statistics_finish {
         }
     }
 
-    DEVICE_MEMBER void prepare(int64_t) {}
+    DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
     DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
     {
@@ -271,7 +270,6 @@ __global__ void __launch_bounds__(ROW_THREADS)
 
 /* The same from a product's registers; parts.rows [across][t.rows] receive the sums of G S. Logarithms are in row_sum and column_sum. */
 struct gradients_finish {
-    static constexpr bool STAGED = false, BIASED = false;
     bf16 *g;
     pair_parts to;
     statistics s;
@@ -305,7 +303,7 @@ struct gradients_finish {
                 }
                 UNROLL for (int r = 0; r < 2; r++) words[r][j - j0] = pack_bf16(g_of[r][0], g_of[r][1]);
             }
-            store_words<PLAIN>(g, t, p, j0, words);
+            store_words<PLAIN>(g, t.stride, t.rows, t.columns, p.row, p.left + 8 * j0, words);
         }
         UNROLL for (int r = 0; r < 2; r++)
         {
@@ -314,7 +312,7 @@ struct gradients_finish {
         }
     }
 
-    DEVICE_MEMBER void prepare(int64_t) {}
+    DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
     DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
     {

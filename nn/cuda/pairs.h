@@ -35,7 +35,6 @@ enum {
     PIECE_THREADS = WARP * PIECE_WARPS,
     PIECE_EACH = PIECE_ROWS / PIECE_WARPS, /* rows of a warp */
     PIECE_HALVES = PIECE_THREADS / PIECE_COLUMNS, /* threads that share a column */
-    WARP_ROWS = 16,                               /* of a product's warp */
     JOIN_WARPS = 8,                               /* of a block that joins pieces; its lanes have a row or column each */
 };
 

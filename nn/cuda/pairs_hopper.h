@@ -1,15 +1,10 @@
 /* Losses over all pairs on a Hopper GPU: what a tile is for is formed from its products in the registers that have them, and scores
- * are never written. A warp of a product has a piece, WARP_ROWS x TILE_COLUMNS; a thread of it, with g = lane / 4 and t = lane % 4,
- *
- *     rows g and g + 8 of the piece, columns 8 j + 2 t and 8 j + 2 t + 1, j = 0 .. 31:   d[4 j + 2 r + e], r and e = 0, 1 */
+ * are never written. A warp of a product has a piece, WARP_ROWS x TILE_COLUMNS. */
 #ifndef SU_NN_CUDA_PAIRS_HOPPER_H
 #define SU_NN_CUDA_PAIRS_HOPPER_H
 
 #include "nn/cuda/hopper_product.h"
 #include "nn/cuda/pairs.h"
-
-/* A thread's columns are added up over the warp a part at a time, so that registers suffice. */
-enum { PARTS = 2, PART_PACKS = TILE_COLUMNS / 8 / PARTS, PART_COLUMNS = 2 * PART_PACKS, FOLDED = PART_COLUMNS / 8 };
 
 /* Where a thread's numbers lie in tile t, whose group's numbers begin at (row, column) of it. */
 struct piece_place {
@@ -19,8 +14,7 @@ struct piece_place {
     bool there, plain;   /* some of the piece is within the tile; all of it, and nobody meets himself */
     DEVICE_MEMBER piece_place(const pair_tile &t, int64_t group_row, int64_t group_column)
     {
-        /* The first lane's, so that the compiler sees that it is the warp's. */
-        first = group_row + __shfl_sync(ALL_LANES, (int)threadIdx.x % GROUP / WARP, 0) * WARP_ROWS;
+        first = warp_row(group_row);
         left = group_column;
         row = first + lane_id() / 4;
         column = left + lane_id() % 4 * 2;
@@ -45,30 +39,6 @@ struct piece_place {
     }
 };
 
-/* Lanes LANES apart share what both have: each is left with the sums of half of it. */
-template <int HALF, int LANES> DEVICE void fold(float (&v)[PART_COLUMNS])
-{
-    const bool high = lane_id() & LANES;
-    UNROLL for (int i = 0; i < HALF; i++)
-    {
-        const float keep = high ? v[HALF + i] : v[i], give = high ? v[i] : v[HALF + i];
-        v[i] = keep + __shfl_xor_sync(ALL_LANES, give, LANES);
-    }
-}
-/* A number of each column of a part, v[2 j + e], is added up over the warp; a lane is left with FOLDED of them, the k-th for the column
- * folded_column(part, k) of the piece. */
-DEVICE void fold_columns(float (&v)[PART_COLUMNS])
-{
-    fold<PART_COLUMNS / 2, 16>(v);
-    fold<PART_COLUMNS / 4, 8>(v);
-    fold<PART_COLUMNS / 8, 4>(v);
-}
-DEVICE int folded_column(int part, int k)
-{
-    const int lane = lane_id(), first = lane / 16 * (PART_PACKS / 2) + lane / 8 % 2 * (PART_PACKS / 4) + lane / 4 % 2 * (PART_PACKS / 8);
-    return (part * PART_PACKS + first + k / 2) * 8 + lane % 4 * 2 + k % 2;
-}
-
 /* sums + those of the lanes that share the row */
 DEVICE float row_sum(float x)
 {
@@ -79,18 +49,6 @@ DEVICE float row_most(float x)
 {
     x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 1));
     return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 2));
-}
-
-/* Words of the columns 8 j + 2 t, j from j0 on, of both of a thread's rows, to a tile of bf16. Whole warps. What lies behind the last
- * column, but within a pack of eight, is written too. */
-template <bool PLAIN> DEVICE void store_words(bf16 *to, const pair_tile &t, const piece_place &p, int j0, const uint32_t (&w)[2][4])
-{
-    UNROLL for (int r = 0; r < 2; r++)
-    {
-        const uint4 v = gathered(w[r]);
-        const int64_t row = p.row + 8 * r, column = p.left + (j0 + lane_id() % 4) * 8;
-        if (PLAIN || (row < t.rows && column < t.columns)) *reinterpret_cast<uint4 *>(to + row * t.stride + column) = v;
-    }
 }
 
 /* Whether pairs are formed so. */

@@ -11,10 +11,9 @@
 
 /* The first span: every row joins. Queries are rows of C, rows of the span its columns. */
 struct first_finish {
-    static constexpr bool STAGED = false, BIASED = false;
     search_span s;
 
-    DEVICE_MEMBER void prepare(int64_t) {}
+    DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
     DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
     {
@@ -31,7 +30,6 @@ struct first_finish {
 
 /* Any other. What each thread has besides: thresholds of its two queries, eight apart, and the length of its warp's queue. */
 struct joining_finish {
-    static constexpr bool STAGED = false, BIASED = false;
     search_span s;
     float low, high;
     uint32_t queued;
@@ -48,7 +46,7 @@ struct joining_finish {
     {
         return query < s.queries ? *(const volatile float *)(s.least + query) : INFINITY;
     }
-    DEVICE_MEMBER void prepare(int64_t row)
+    DEVICE_MEMBER void prepare(int64_t row, int64_t)
     {
         low = least_of(query_of(row));
         high = least_of(query_of(row) + 8);
