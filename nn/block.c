@@ -107,7 +107,7 @@ su_status su_block_add(su_params *p, const su_block_config *c, const su_block_na
 /* --- buffers -------------------------------------------------------------------------------------------- */
 
 void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
-                   int64_t memory_rows, bool lean, const su_block_scratch *scratch, su_block_saved *s)
+                   int64_t memory_rows, bool lean, bool backward, const su_block_scratch *scratch, su_block_saved *s)
 {
     size_t act = su_dtype_size(d->act), acc = su_dtype_size(d->acc);
     size_t n = (size_t)rows, w = (size_t)c->width, heads = (size_t)c->heads;
@@ -128,7 +128,7 @@ void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, in
         s->cattended = su_arena_take(a, n * w, act);
         s->clse = su_arena_take(a, n * heads, acc);
     }
-    s->pre = su_arena_take(a, n * (size_t)c->mlp, act);
+    if (backward) s->pre = su_arena_take(a, n * (size_t)c->mlp, act);
     s->hidden = lean ? scratch->wide : su_arena_take(a, n * (size_t)c->mlp, act);
     if (!c->pre_norm) s->output = lean ? scratch->output : su_arena_take(a, n * w, act);
 }

@@ -90,9 +90,11 @@ typedef struct {
 } su_block_scratch;
 
 /* Plans the buffers of one block for at most `rows` = batch*tokens rows and `memory_rows` memory rows. A lean
- * block keeps no output of a norm or of the activation: backward costs one pass more over each, and no product. */
+ * block keeps no output of a norm or of the activation: backward costs one pass more over each, and no product. Without `backward`
+ * there is no pre. */
 void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
-                   int64_t memory_rows, bool lean, const su_block_scratch *scratch, su_block_saved *saved);
+                   int64_t memory_rows, bool lean, bool backward, const su_block_scratch *scratch,
+                   su_block_saved *saved);
 void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
                            int64_t memory_rows, bool lean, su_block_scratch *scratch);
 

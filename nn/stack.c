@@ -37,11 +37,11 @@ void su_block_stack_plan(su_block_stack *s, su_arena *a, const su_device *d, con
     s->level = level;
     s->saved = list;
     su_block_plan_scratch(a, d, c, rows, memory_rows, lean, &s->scratch);
-    su_block_plan(a, d, c, rows, memory_rows, lean, &s->scratch, &list[0]);
+    su_block_plan(a, d, c, rows, memory_rows, lean, backward, &s->scratch, &list[0]);
     for (int32_t i = 1; i < depth; i++) {
         bool first = i == 1 && c->pre_norm; /* without backward the others share its input */
         list[i] = list[i - 1];
-        if (own) su_block_plan(a, d, c, rows, memory_rows, lean, &s->scratch, &list[i]);
+        if (own) su_block_plan(a, d, c, rows, memory_rows, lean, backward, &s->scratch, &list[i]);
         if (own ? c->pre_norm : backward || first) plan_kept(a, d, c, (size_t)rows, &list[i]);
     }
 }

@@ -147,16 +147,15 @@ __global__ void __launch_bounds__(PIECE_THREADS)
     to.columns[down * t.columns + column + c] = sum;
 }
 
-/* The same from a product's registers. */
+/* The same from a product's registers; E is output 0. */
 struct kernels_finish {
-    bf16 *e;
     pair_parts to;
     const float *squares, *shift;
     pair_tile t;
 
     DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &out) const
     {
         const piece_place p(t, row, column);
         if (!p.there) return;
@@ -167,10 +166,10 @@ struct kernels_finish {
         float own[2], sums[2] = {}, stored_sums[2] = {}, of_columns[PART_COLUMNS];
         UNROLL for (int r = 0; r < 2; r++)
             own[r] = p.row + 8 * r < t.rows ? fmaf(squares[t.row + p.row + 8 * r], -2 * LOG2_E, -most) : 0.0f;
-        UNROLL for (int j0 = 0; j0 < TILE_COLUMNS / 8; j0 += 4)
+        UNROLL for (int j0 = 0; j0 < TILE_COLUMNS / 8; j0 += BOX_PACKS)
         {
-            uint32_t words[2][4];
-            UNROLL for (int j = j0; j < j0 + 4; j++)
+            uint32_t words[2][BOX_PACKS];
+            UNROLL for (int j = j0; j < j0 + BOX_PACKS; j++)
             {
                 float other[2], x[2][2];
                 UNROLL for (int k = 0; k < 2; k++)
@@ -192,8 +191,8 @@ struct kernels_finish {
                 }
                 UNROLL for (int k = 0; k < 2; k++) of_columns[2 * (j % PART_PACKS) + k] = x[0][k] + x[1][k];
             }
-            store_words<false>(e, t.stride, t.rows, t.columns, p.row, p.left + 8 * j0, words);
-            if ((j0 + 4) % PART_PACKS > 0) continue;
+            out.write(j0 / BOX_PACKS % BOXES, 0, p.first, p.left + 8 * j0, words);
+            if ((j0 + BOX_PACKS) % PART_PACKS > 0) continue;
             fold_columns(of_columns);
             UNROLL for (int k = 0; k < FOLDED; k++)
             {
@@ -321,7 +320,7 @@ static void collect(const cu_work *w)
         const bool diagonal = t.row == t.column;
         const int64_t lines = t.rows + (diagonal ? 0 : t.columns);
         if (w->registers) {
-            pair_product_for(c, &t, w->u, w->u, w->width, kernels_finish{(bf16 *)w->e, p, w->m.square, w->shift, t});
+            pair_product_for(c, &t, w->u, w->u, w->width, kernels_finish{p, w->m.square, w->shift, t}, {{w->e}, t.stride});
         } else {
             pair_product(c, w->tile, &t, w->u, w->u, w->width);
             by_type(c, [&](auto zero) {

@@ -2,6 +2,7 @@
  * matrices that lie in shared memory, while others bring the next ones there, and barriers count what has arrived.
  *
  *   tensor_load          a box of a matrix in global memory -> shared memory   [cp.async.bulk.tensor, "TMA"]
+ *   tensor_store         a box in shared memory -> a box of a matrix           [the same]
  *   arrivals             a barrier in shared memory: of threads, and of bytes  [mbarrier]
  *   group_multiply_add   D [64, 256] += A [64, 16] B [256, 16]^T               [wgmma.m64n256k16]
  *
@@ -137,6 +138,34 @@ DEVICE void tensor_load_for(void *to, const su_cuda_map *map, int column, int ro
 #elif !defined(__CUDACC__)
     (void)blocks;
     emulate_tensor_load(to, map, column, row, &a->word);
+#endif
+}
+
+/* A box in shared memory, a tile of the map's rows x 64 columns, to columns `column` .. +63 of the rows from `row` on of its matrix; what
+ * lies outside the matrix goes nowhere. One thread, behind tensor_store_ready by those that wrote the box and a barrier of them. The
+ * box may be written again when the same thread has waited until at most N of its later stores have yet to read theirs. */
+DEVICE void tensor_store_ready()
+{
+#ifdef HOPPER_CODE
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+DEVICE void tensor_store(const su_cuda_map *map, int column, int row, const void *from)
+{
+#ifdef HOPPER_CODE
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];\ncp.async.bulk.commit_group;" ::"l"(map),
+                 "r"(column), "r"(row), "r"(shared_address(from))
+                 : "memory");
+#elif !defined(__CUDACC__)
+    emulate_tensor_store(map, column, row, from);
+#endif
+}
+template <int N> DEVICE void tensor_store_wait()
+{
+#ifdef HOPPER_CODE
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory");
+#elif !defined(__CUDACC__)
+    emulate_tensor_store_wait(N);
 #endif
 }
 

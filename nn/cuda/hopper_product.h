@@ -13,8 +13,8 @@
  * some from tile to tile; all of them call
  *
  *   void prepare(int64_t row, int64_t column)
- *       while the last products of a tile run: time to fetch what take needs
- *   void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+ *       before a tile's products: time to fetch what take needs
+ *   void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, outlet &out)
  *       numbers of C, as hopper.h says, of 64 rows from `row` on and 256 columns from `column` on. Rows from m and columns from
  *       n on are there too, made of zeros. d may be changed
  *   void end()
@@ -37,9 +37,14 @@ enum {
     B_BYTES = TILE_COLUMNS * SLICE_BYTES,
     SLICES_BYTES = A_BYTES + B_BYTES,
     PLACES = 4,
-    BARRIERS_AT = PLACES * SLICES_BYTES,
-    HOPPER_SHARED = 1024 + BARRIERS_AT + 128, /* tiles, 1,024-byte aligned, and barriers */
     WARP_ROWS = 16,
+    BOX_PACKS = SLICE / 8, /* of eight columns */
+    BOX_BYTES = WARP_ROWS * SLICE_BYTES,
+    BOXES = 2, /* of a warp */
+    BOXES_AT = PLACES * SLICES_BYTES,
+    BARRIERS_AT = BOXES_AT + 2 * GROUP / WARP * BOXES * BOX_BYTES,
+    HOPPER_SHARED = 1024 + BARRIERS_AT + 128, /* tiles and boxes, 1,024-byte aligned, and barriers */
+    OUTPUTS = 2,
     BEHIND = 2, /* slices */
 };
 
@@ -81,19 +86,41 @@ DEVICE int64_t warp_row(int64_t row)
     return row + __shfl_sync(ALL_LANES, (int)threadIdx.x % GROUP / WARP, 0) * WARP_ROWS;
 }
 
-/* Of a matrix of bf16 [rows, columns], rows `stride` apart and 16-byte aligned: words of 32 columns from `left` on, as a product's
- * numbers lie, of a thread's rows, the first of which is `row`. WHOLE: all of it is there; else packs of eight columns of which the
- * first is there are written whole. Whole warps. */
-template <bool WHOLE>
-DEVICE void store_words(bf16 *to, int64_t stride, int64_t rows, int64_t columns, int64_t row, int64_t left, const uint32_t (&w)[2][4])
-{
-    const int64_t column = left + lane_id() % 4 * 8;
-    UNROLL for (int r = 0; r < 2; r++)
+/* Matrices [m, n] of bf16 that a product writes through its outlets; NULL: none. Rows are `stride` elements apart. */
+struct hopper_outputs {
+    void *at[OUTPUTS];
+    int64_t stride;
+};
+struct output_maps {
+    su_cuda_map of[OUTPUTS];
+};
+
+/* A warp's way out: 64 columns of its rows are put together in one of its boxes, in turns, and the copy engine writes them to an
+ * output while the warp goes on. Whole warps; what lies outside the matrix is not written. */
+struct outlet {
+    char *boxes;
+    const output_maps *outputs;
+
+    /* Words of a thread's two rows, w[r][j] of pack j, to output `which` from these rows and columns on. */
+    DEVICE_MEMBER void write(int box, int which, int64_t row, int64_t column, const uint32_t (&w)[2][BOX_PACKS]) const
     {
-        const uint4 v = gathered(w[r]);
-        if (WHOLE || (row + 8 * r < rows && column < columns)) *reinterpret_cast<uint4 *>(to + (row + 8 * r) * stride + column) = v;
+        const int g = lane_id() / 4, at = g * SLICE_BYTES + lane_id() % 4 * 4 + (g << 4);
+        char *to = boxes + box * BOX_BYTES;
+        if (lane_id() == 0) tensor_store_wait<BOXES - 1>();
+        __syncwarp();
+        UNROLL for (int r = 0; r < 2; r++)
+        {
+            UNROLL for (int j = 0; j < BOX_PACKS; j++) *(uint32_t *)(void *)(to + r * 8 * SLICE_BYTES + (at ^ j << 4)) = w[r][j];
+        }
+        tensor_store_ready();
+        __syncwarp();
+        if (lane_id() == 0) tensor_store(&outputs->of[which], (int)column, (int)row, to);
     }
-}
+    DEVICE_MEMBER void end() const
+    {
+        if (lane_id() == 0) tensor_store_wait<0>();
+    }
+};
 
 /* A thread's columns are added up over the warp a part at a time, so that registers suffice. */
 enum { PARTS = 2, PART_PACKS = TILE_COLUMNS / 8 / PARTS, PART_COLUMNS = 2 * PART_PACKS, FOLDED = PART_COLUMNS / 8 };
@@ -124,7 +151,8 @@ DEVICE int folded_column(int part, int k)
 
 template <int CLUSTER, class Finish>
 __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
-    hopper_product(const GRID_CONSTANT su_cuda_map a, const GRID_CONSTANT su_cuda_map b, hopper_shape p, Finish finish)
+    hopper_product(const GRID_CONSTANT su_cuda_map a, const GRID_CONSTANT su_cuda_map b, const GRID_CONSTANT output_maps outputs, hopper_shape p,
+                   Finish finish)
 {
 #if !defined(__CUDA_ARCH__) || defined(HOPPER_CODE)
     DYNAMIC_SHARED(char, raw);
@@ -177,10 +205,14 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
         auto leave = [&](int stage) {
             if (thread < CLUSTER) arrive_at(empty + stage, thread);
         };
+        outlet out = {room + BOXES_AT + (warp_id() - GROUP / WARP) * (BOXES * BOX_BYTES), &outputs};
         const int ahead = BEHIND < p.slices ? BEHIND - 1 : p.slices - 1;
         if (half == 1 && rounds > 0) await(begun, 0);
+        tile_of<CLUSTER>(row, column, 0, place, p);
         for (int i = 0; i < rounds; i++) {
+            int64_t next_row, next_column;
             int before = 0;
+            own.prepare(row + half * GROUP_ROWS, column);
             for (int slice = 0; slice < p.slices; slice++, s.next()) {
                 const char *from = room + s.at * SLICES_BYTES;
                 const matrix_place rows = matrix_at(from + half * (GROUP_ROWS * SLICE_BYTES)), columns = matrix_at(from + A_BYTES);
@@ -194,13 +226,14 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
                 before = s.at;
                 if (half == 0 && thread == 0 && i == 0 && slice == ahead) arrive(begun);
             }
-            tile_of<CLUSTER>(row, column, i, place, p); /* beside the last products */
-            own.prepare(row + half * GROUP_ROWS, column);
+            tile_of<CLUSTER>(next_row, next_column, i + 1, place, p); /* beside the last products */
             group_wait<0>();
             leave(before);
-            own.take(d, row + half * GROUP_ROWS, column);
+            own.take(d, row + half * GROUP_ROWS, column, out);
+            row = next_row, column = next_column;
         }
         own.end();
+        out.end();
     }
     __syncwarp();
     meet_cluster<CLUSTER>(); /* what goes to another block's memory has arrived there */
@@ -209,13 +242,13 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
 
 /* Whether this GPU, and this build's code for it, run hopper_product. */
 bool su_cuda_hopper(const su_cuda *c);
-/* The same for work that no GPU has shown to be faster so: only where SUTURE_PRODUCT=own in the environment asks for it. */
+/* Whether SUTURE_PRODUCT=own in the environment asks for it wherever it takes the shape, not only where it should be faster. */
 bool su_cuda_hopper_asked(const su_cuda *c);
 
-/* Rows of a and b: lda, ldb elements apart. False: not for this shape, nothing was done; a failure is recorded and true. */
+/* Rows of a and b: lda, ldb elements apart; outputs are 16-byte aligned, and so are their rows. False: not for this shape, nothing was done; a failure is recorded and true. */
 template <class Finish>
 static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m, int64_t n,
-                            int64_t k, bool down, const Finish &finish)
+                            int64_t k, bool down, const Finish &finish, hopper_outputs to = {})
 {
 #ifdef __CUDACC__
     constexpr int CLUSTER = 2;
@@ -225,10 +258,13 @@ static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t
     if (!su_cuda_hopper(c) || lda % 8 || ldb % 8 || (((uintptr_t)a | (uintptr_t)b) & 15) || m >= INT32_MAX || n >= INT32_MAX || m / TILE_ROWS * (n / TILE_COLUMNS) >= INT32_MAX / 4) return false;
     if (c->failed) return true;
     su_cuda_map maps[2];
+    output_maps outputs = {};
     su_cuda_here(c);
     if (!su_cuda_check(c, c->rt->map(&maps[0], a, m, k, lda * 2, TILE_ROWS), what) ||
         !su_cuda_check(c, c->rt->map(&maps[1], b, n, k, ldb * 2, TILE_COLUMNS / CLUSTER), what))
         return true;
+    for (int i = 0; i < OUTPUTS; i++)
+        if (to.at[i] && !su_cuda_check(c, c->rt->map(&outputs.of[i], to.at[i], m, n, to.stride * 2, WARP_ROWS), what)) return true;
     const hopper_shape p = {m,
                             n,
                             (int)su_cuda_parts(k, SLICE),
@@ -236,7 +272,7 @@ static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t
                             (int)su_cuda_parts(n, TILE_COLUMNS),
                             down};
     const int64_t all = (int64_t)p.tiles_m * p.tiles_n, blocks = su_cuda_least(all, c->properties.processors / CLUSTER * CLUSTER);
-    launch(c, what, blocks, 3 * GROUP, HOPPER_SHARED, hopper_product<CLUSTER, Finish>)(maps[0], maps[1], p, finish);
+    launch(c, what, blocks, 3 * GROUP, HOPPER_SHARED, hopper_product<CLUSTER, Finish>)(maps[0], maps[1], outputs, p, finish);
     return true;
 }
 

@@ -173,7 +173,7 @@ struct statistics_finish {
 
     DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &) const
     {
         const piece_place p(t, row, column);
         const float scale = *scale_at;
@@ -268,23 +268,22 @@ __global__ void __launch_bounds__(ROW_THREADS)
     if (threadIdx.x == 0) list[i] = (t.column > 0 ? list[i] : 0.0) + sum;
 }
 
-/* The same from a product's registers; parts.rows [across][t.rows] receive the sums of G S. Logarithms are in row_sum and column_sum. */
+/* The same from a product's registers, G being output 0; parts.rows [across][t.rows] receive the sums of G S. Logarithms are in row_sum and column_sum. */
 struct gradients_finish {
-    bf16 *g;
     pair_parts to;
     statistics s;
     pair_tile t;
 
-    template <bool PLAIN> DEVICE_MEMBER void form(const float (&d)[GROUP_NUMBERS], const piece_place &p) const
+    template <bool PLAIN> DEVICE_MEMBER void form(const float (&d)[GROUP_NUMBERS], const piece_place &p, const outlet &out) const
     {
         const float scale = *s.scale, by = scale * LOG2_E;
         float sums[2] = {}, of_rows[2];
         UNROLL for (int r = 0; r < 2; r++)
             of_rows[r] = PLAIN || p.row + 8 * r < t.rows ? s.row_sum[t.row + p.row + 8 * r] : INFINITY;
-        UNROLL for (int j0 = 0; j0 < TILE_COLUMNS / 8; j0 += 4)
+        UNROLL for (int j0 = 0; j0 < TILE_COLUMNS / 8; j0 += BOX_PACKS)
         {
-            uint32_t words[2][4];
-            UNROLL for (int j = j0; j < j0 + 4; j++)
+            uint32_t words[2][BOX_PACKS];
+            UNROLL for (int j = j0; j < j0 + BOX_PACKS; j++)
             {
                 float of_columns[2], g_of[2][2];
                 UNROLL for (int e = 0; e < 2; e++)
@@ -303,7 +302,7 @@ struct gradients_finish {
                 }
                 UNROLL for (int r = 0; r < 2; r++) words[r][j - j0] = pack_bf16(g_of[r][0], g_of[r][1]);
             }
-            store_words<PLAIN>(g, t.stride, t.rows, t.columns, p.row, p.left + 8 * j0, words);
+            out.write(j0 / BOX_PACKS % BOXES, 0, p.first, p.left + 8 * j0, words);
         }
         UNROLL for (int r = 0; r < 2; r++)
         {
@@ -314,14 +313,14 @@ struct gradients_finish {
 
     DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column) const
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &out) const
     {
         const piece_place p(t, row, column);
         if (!p.there) return;
         if (p.plain)
-            form<true>(d, p);
+            form<true>(d, p, out);
         else
-            form<false>(d, p);
+            form<false>(d, p, out);
     }
 };
 
@@ -378,7 +377,7 @@ static void gradient_pass(const infonce_work *w, float *dx, float *dy, float alp
     do {
         if (w->registers) {
             const pair_parts p = pair_parts_of(w->p, &t, WARP_ROWS, TILE_COLUMNS);
-            pair_product_for(c, &t, w->x, w->y, w->width, gradients_finish{(bf16 *)w->g, p, w->s, t});
+            pair_product_for(c, &t, w->x, w->y, w->width, gradients_finish{p, w->s, t}, {{w->g}, t.stride});
             launch(c, "infonce", su_cuda_parts(t.rows, THREADS), THREADS, 0, infonce_rows)(w->list, p.rows, p.across, t);
         } else {
             pair_product(c, w->tile, &t, w->x, w->y, w->width);

@@ -279,6 +279,16 @@ DEVICE void within(int64_t i, int64_t n)
 #endif
 }
 
+/* The two numbers of a word of bf16. */
+DEVICE float low_of(uint32_t w)
+{
+    return bits_float(w << 16);
+}
+DEVICE float high_of(uint32_t w)
+{
+    return bits_float(w & 0xffff0000u);
+}
+
 /* Lane t of four has word w[i] of row piece i, columns 2t and 2t + 1; receives the eight columns of piece t. */
 DEVICE uint4 gathered(const uint32_t (&w)[4])
 {

@@ -11,12 +11,13 @@
 
 /* --- products with an activation in them --- */
 
-enum { FUSED_ROWS = 1024, FUSED_COLUMNS = 256 }; /* the least of C */
-
-static bool fuses(const su_cuda *c, su_activation f, int64_t rows, int64_t columns, int64_t inner)
+/* Whether a product of our own is asked for, or its tiles fill the GPU. */
+static bool fuses(const su_cuda *c, int64_t rows, int64_t columns, int64_t inner)
 {
-    return su_cuda_hopper_asked(c) && c->device.act == SU_DTYPE_BF16 && f == SU_ACT_GELU && rows >= FUSED_ROWS &&
-           columns >= FUSED_COLUMNS && columns % 8 == 0 && inner % 8 == 0;
+    if (!su_cuda_hopper(c) || c->device.act != SU_DTYPE_BF16 || columns % 8 || inner % 8) return false;
+    const int64_t tiles = su_cuda_parts(rows, TILE_ROWS) * su_cuda_parts(columns, TILE_COLUMNS), each = c->properties.processors;
+    const bool fills = tiles * TILE_ROWS * TILE_COLUMNS <= rows * columns / 4 * 5 && su_cuda_parts(tiles, each) * each <= tiles / 4 * 5;
+    return fills || su_cuda_hopper_asked(c);
 }
 
 static bool aligned(const void *a, const void *b, const void *c)
@@ -24,23 +25,12 @@ static bool aligned(const void *a, const void *b, const void *c)
     return (((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) & 15) == 0;
 }
 
-/* The two numbers of a word of bf16. */
-DEVICE float low_of(uint32_t w)
-{
-    return bits_float(w << 16);
-}
-DEVICE float high_of(uint32_t w)
-{
-    return bits_float(w & 0xffff0000u);
-}
+enum { PIECES = TILE_COLUMNS / 32, /* of a tile: 32 columns, four packs of a row */ BOX_PIECES = SLICE / 32 };
 
-enum { PIECES = TILE_COLUMNS / 32 /* of a tile: 32 columns, four packs of a row */ };
-
-/* y = GELU of C + bias; KEEPS: pre = C + bias. Matrices [m, n]. */
-template <bool KEEPS> struct gelu_finish {
+/* Output 0 = C + bias, or GELU of it; KEEPS: then output 1 = C + bias. */
+template <bool ACTS, bool KEEPS> struct linear_finish {
     enum { AHEAD = 4 /* pieces of the bias */ };
     const bf16 *bias;
-    bf16 *y, *pre;
     int64_t m, n;
     uint32_t add[AHEAD][4];
 
@@ -54,106 +44,91 @@ template <bool KEEPS> struct gelu_finish {
     {
         UNROLL for (int piece = 0; piece < AHEAD; piece++) fetch(column, piece);
     }
-    template <bool WHOLE> DEVICE_MEMBER void form(const float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &out)
     {
-        UNROLL for (int piece = 0; piece < PIECES; piece++)
+        const int64_t first = warp_row(row);
+        if (first >= m) return;
+        UNROLL for (int piece = 0; piece < PIECES; piece += BOX_PIECES)
         {
-            uint32_t before[2][4], after[2][4];
-            UNROLL for (int i = 0; i < 8; i++)
+            uint32_t words[2][BOX_PACKS];
+            UNROLL for (int i = 0; i < 8 * BOX_PIECES; i++)
             {
                 const int r = i % 2, at = 4 * (piece * 4 + i / 2) + 2 * r;
-                const uint32_t bias_word = add[piece % AHEAD][i / 2];
-                const uint32_t w = pack_bf16(d[at] + low_of(bias_word), d[at + 1] + high_of(bias_word));
-                before[r][i / 2] = w;
-                after[r][i / 2] = pack_bf16(gelu<bf16>(low_of(w)), gelu<bf16>(high_of(w)));
+                const uint32_t w = add[(piece + i / 8) % AHEAD][i / 2 % 4];
+                words[r][i / 2] = pack_bf16(d[at] + low_of(w), d[at + 1] + high_of(w));
             }
-            if (piece + AHEAD < PIECES) fetch(column, piece + AHEAD);
-            if (KEEPS) store_words<WHOLE>(pre, n, m, n, row, column + 32 * piece, before);
-            store_words<WHOLE>(y, n, m, n, row, column + 32 * piece, after);
+            UNROLL for (int p = piece; p < piece + BOX_PIECES; p++)
+                if (p + AHEAD < PIECES) fetch(column, p + AHEAD);
+            int box = piece / BOX_PIECES % BOXES;
+            if (KEEPS) {
+                out.write(0, 1, first, column + 32 * piece, words);
+                box = 1;
+            }
+            if (ACTS)
+                UNROLL for (int i = 0; i < 8 * BOX_PIECES; i++)
+                {
+                    const uint32_t w = words[i % 2][i / 2];
+                    words[i % 2][i / 2] = pack_bf16(gelu<bf16>(low_of(w)), gelu<bf16>(high_of(w)));
+                }
+            out.write(box, 0, first, column + 32 * piece, words);
         }
-    }
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
-    {
-        const int64_t first = warp_row(row), own = first + lane_id() / 4;
-        if (first + WARP_ROWS <= m && column + TILE_COLUMNS <= n)
-            form<true>(d, own, column);
-        else if (first < m)
-            form<false>(d, own, column);
     }
     DEVICE_MEMBER void end() {}
 };
 
-/* dpre = C gelu'(pre); AGAIN: y = gelu(pre), which may be where pre is; parts [one for every 16 rows][n]: sums of dpre over them. */
+/* Output 0 = C gelu'(pre); AGAIN: output 1 = gelu(pre), which may be where pre is; parts [one for every 16 rows][n]: sums of output 0 over
+ * them. */
 template <bool AGAIN> struct slope_finish {
     enum { AHEAD = 3 /* pieces of pre */ };
-    bf16 *dpre, *y;
     const bf16 *pre;
     float *parts;
     int64_t m, n;
     uint4 ahead[AHEAD][2];
 
-    template <bool WHOLE> DEVICE_MEMBER void fetch(int64_t row, int64_t column, int piece)
+    DEVICE_MEMBER void fetch(int64_t row, int64_t column, int piece)
     {
+        row += lane_id() / 4;
         column += 32 * piece + lane_id() % 4 * 8;
         UNROLL for (int r = 0; r < 2; r++)
         {
-            if (WHOLE || (row + 8 * r < m && column < n))
-                ahead[piece % AHEAD][r] = *reinterpret_cast<const uint4 *>(pre + (row + 8 * r) * n + column);
-            else
-                ahead[piece % AHEAD][r] = uint4{};
+            ahead[piece % AHEAD][r] = uint4{};
+            if (row + 8 * r < m && column < n) ahead[piece % AHEAD][r] = *reinterpret_cast<const uint4 *>(pre + (row + 8 * r) * n + column);
         }
     }
-    template <bool WHOLE> DEVICE_MEMBER void form(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+    DEVICE_MEMBER void prepare(int64_t row, int64_t column)
     {
-        UNROLL for (int piece = 0; piece < PIECES; piece++)
+        UNROLL for (int piece = 0; piece < AHEAD; piece++) fetch(warp_row(row), column, piece);
+    }
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &out)
+    {
+        const int64_t first = warp_row(row);
+        if (first >= m) return;
+        UNROLL for (int piece = 0; piece < PIECES; piece += BOX_PIECES)
         {
-            uint32_t slopes[2][4], again[2][4];
-            uint4 pres[2];
-            UNROLL for (int r = 0; r < 2; r++)
+            uint32_t slopes[2][BOX_PACKS], again[2][BOX_PACKS];
+            UNROLL for (int i = 0; i < 2 * BOX_PIECES; i++)
             {
-                const uint4 packs = ahead[piece % AHEAD][r];
+                const int r = i % 2, p = i / 2;
+                const uint4 packs = ahead[(piece + p) % AHEAD][r];
                 const uint32_t words[4] = {packs.x, packs.y, packs.z, packs.w};
-                pres[r] = gathered(words);
+                const uint4 own = gathered(words);
+                again[r][4 * p] = own.x, again[r][4 * p + 1] = own.y, again[r][4 * p + 2] = own.z, again[r][4 * p + 3] = own.w;
             }
-            if (piece + AHEAD < PIECES) fetch<WHOLE>(row, column, piece + AHEAD);
-            UNROLL for (int i = 0; i < 8; i++)
+            UNROLL for (int p = piece; p < piece + BOX_PIECES; p++)
+                if (p + AHEAD < PIECES) fetch(first, column, p + AHEAD);
+            UNROLL for (int i = 0; i < 8 * BOX_PIECES; i++)
             {
                 const int r = i % 2, at = 4 * (piece * 4 + i / 2) + 2 * r;
-                const uint32_t w = i / 2 == 0 ? pres[r].x : i / 2 == 1 ? pres[r].y : i / 2 == 2 ? pres[r].z : pres[r].w;
                 float value[2], rise[2];
-                gelu_and_slope<bf16>(low_of(w), value[0], rise[0]);
-                gelu_and_slope<bf16>(high_of(w), value[1], rise[1]);
+                gelu_and_slope<bf16>(low_of(again[r][i / 2]), value[0], rise[0]);
+                gelu_and_slope<bf16>(high_of(again[r][i / 2]), value[1], rise[1]);
                 UNROLL for (int e = 0; e < 2; e++) d[at + e] *= rise[e];
                 slopes[r][i / 2] = pack_bf16(d[at], d[at + 1]);
                 again[r][i / 2] = pack_bf16(value[0], value[1]);
             }
-            store_words<WHOLE>(dpre, n, m, n, row, column + 32 * piece, slopes);
-            if (AGAIN) store_words<WHOLE>(y, n, m, n, row, column + 32 * piece, again);
+            out.write(AGAIN ? 0 : piece / BOX_PIECES % BOXES, 0, first, column + 32 * piece, slopes);
+            if (AGAIN) out.write(1, 1, first, column + 32 * piece, again);
         }
-    }
-    DEVICE_MEMBER bool whole(int64_t first, int64_t column) const
-    {
-        return first + WARP_ROWS <= m && column + TILE_COLUMNS <= n;
-    }
-    DEVICE_MEMBER void prepare(int64_t row, int64_t column)
-    {
-        const int64_t first = warp_row(row), own = first + lane_id() / 4;
-        UNROLL for (int piece = 0; piece < AHEAD; piece++)
-        {
-            if (whole(first, column))
-                fetch<true>(own, column, piece);
-            else
-                fetch<false>(own, column, piece);
-        }
-    }
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
-    {
-        const int64_t first = warp_row(row), own = first + lane_id() / 4;
-        if (first >= m) return;
-        if (whole(first, column))
-            form<true>(d, own, column);
-        else
-            form<false>(d, own, column);
         if (!parts) return;
         UNROLL for (int part = 0; part < PARTS; part++)
         {
@@ -190,19 +165,44 @@ __global__ void __launch_bounds__(TURNED *8) turn_matrix(bf16 *to, const bf16 *f
             to[(int64_t)(column + i) * rows + row + lane_id()].bits = tile[lane_id() * (TURNED + 1) + i];
 }
 
+/* w [rows][columns], turned, to scratch of this size and more behind it. NULL: a failure, recorded. */
+static char *turned(su_cuda *c, const void *w, int rows, int columns, size_t *size, size_t more)
+{
+    *size = su_cuda_room((int64_t)rows * columns, sizeof(bf16));
+    char *to = (char *)su_cuda_scratch(c, *size + more);
+    const int across = (int)su_cuda_parts(columns, TURNED);
+    if (to) launch(c, "linear", su_cuda_parts(rows, TURNED) * across, TURNED * 8, 0, turn_matrix)((bf16 *)(void *)to, (const bf16 *)w, rows, columns, across);
+    return to;
+}
+
+/* dx = dy w by a product of our own; false: not for these. */
+static bool plain_dx(su_cuda *c, void *dx, const void *dy, const void *w, int64_t rows, int32_t out, int32_t in)
+{
+    if (!fuses(c, rows, in, out) || !aligned(dx, dy, w)) return false;
+    size_t size;
+    const char *m = turned(c, w, out, in, &size, 0);
+    linear_finish<false, false> finish = {};
+    finish.m = rows, finish.n = in;
+    return !m || hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish, {{dx}, in});
+}
+
 /* --- layers --- */
 
 void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void *w, const void *b,
                     su_activation f, int64_t rows, int32_t out, int32_t in)
 {
     su_cuda *c = su_cuda_of(d);
-    if (fuses(c, f, rows, out, in) && aligned(x, w, y) && aligned(pre, b, NULL)) {
-        auto go = [&](auto finish) {
-            finish.bias = (const bf16 *)b, finish.y = (bf16 *)y, finish.pre = (bf16 *)pre;
-            finish.m = rows, finish.n = out;
-            return hopper_multiply(c, "linear", x, in, w, in, rows, out, in, false, finish);
+    if ((f == SU_ACT_NONE || f == SU_ACT_GELU) && fuses(c, rows, out, in) && aligned(x, w, y) && aligned(pre, b, NULL)) {
+        auto go = [&](auto finish, void *kept) {
+            finish.bias = (const bf16 *)b, finish.m = rows, finish.n = out;
+            return hopper_multiply(c, "linear", x, in, w, in, rows, out, in, false, finish, {{y, kept}, out});
         };
-        if (pre && pre != y ? go(gelu_finish<true>()) : go(gelu_finish<false>())) return;
+        const bool keeps = pre && pre != y;
+        if (f == SU_ACT_NONE && !keeps ? go(linear_finish<false, false>(), NULL)
+            : f == SU_ACT_NONE        ? false
+            : keeps                   ? go(linear_finish<true, true>(), pre)
+                                      : go(linear_finish<true, false>(), NULL))
+            return;
     }
     su_cuda_product p = {};
     p.a = x, p.b = w, p.c = pre ? pre : y, p.bias = b;
@@ -220,7 +220,7 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
 {
     su_cuda *c = su_cuda_of(d);
     if (rows <= 0) return;
-    if (dx) {
+    if (dx && !(!add && plain_dx(c, dx, dy, w, rows, out, in))) {
         su_cuda_product p = {};
         p.a = dy, p.b = w, p.c = dx;
         p.m = rows, p.n = in, p.k = out;
@@ -248,18 +248,16 @@ void su_cuda_linear_act_backward(su_device *d, void *dpre, void *y, void *db, co
                                  su_activation f, int64_t rows, int32_t out, int32_t in)
 {
     su_cuda *c = su_cuda_of(d);
-    if (fuses(c, f, rows, in, out) && aligned(dpre, dy, pre) && aligned(y, w, NULL)) {
-        const size_t turned = su_cuda_room((int64_t)out * in, sizeof(bf16));
+    if (f == SU_ACT_GELU && fuses(c, rows, in, out) && aligned(dpre, dy, pre) && aligned(y, w, NULL)) {
         const int64_t shares = su_cuda_parts(rows, WARP_ROWS);
-        char *m = (char *)su_cuda_scratch(c, turned + (size_t)(shares * in) * sizeof(float));
+        size_t size;
+        char *m = turned(c, w, out, in, &size, (size_t)(shares * in) * sizeof(float));
         if (!m) return;
-        const int across = (int)su_cuda_parts(in, TURNED);
-        launch(c, "linear", su_cuda_parts(out, TURNED) * across, TURNED * 8, 0, turn_matrix)((bf16 *)(void *)m, (const bf16 *)w, out, in, across);
-        float *parts = (float *)(void *)(m + turned);
+        float *parts = (float *)(void *)(m + size);
         auto go = [&](auto finish) {
-            finish.dpre = (bf16 *)dpre, finish.y = (bf16 *)y, finish.pre = (const bf16 *)pre;
-            finish.parts = db ? parts : NULL, finish.m = rows, finish.n = in;
-            return hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish);
+            finish.pre = (const bf16 *)pre, finish.m = rows, finish.n = in;
+            finish.parts = db ? parts : NULL;
+            return hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish, {{dpre, y}, in});
         };
         if (y ? go(slope_finish<true>()) : go(slope_finish<false>())) {
             if (db) su_cuda_join(c, (float *)db, parts, shares, in);

@@ -54,14 +54,14 @@ DEVICE float row_most(float x)
 /* Whether pairs are formed so. */
 static inline bool pairs_in_registers(const su_cuda *c)
 {
-    return c->device.act == SU_DTYPE_BF16 && su_cuda_hopper_asked(c);
+    return c->device.act == SU_DTYPE_BF16 && su_cuda_hopper(c);
 }
 
 template <class Finish>
-static void pair_product_for(su_cuda *c, const pair_tile *t, pair_rows x, pair_rows y, int64_t w, const Finish &finish)
+static void pair_product_for(su_cuda *c, const pair_tile *t, pair_rows x, pair_rows y, int64_t w, const Finish &finish, hopper_outputs to = {})
 {
     if (!hopper_multiply(c, "pairs", (const bf16 *)x.at + t->row * x.stride, x.stride, (const bf16 *)y.at + t->column * y.stride, y.stride,
-                         t->rows, t->columns, w, false, finish))
+                         t->rows, t->columns, w, false, finish, to))
         su_cuda_fail(c, SU_EINVAL, "pairs that their kernel is not for");
 }
 

@@ -15,7 +15,7 @@ struct first_finish {
 
     DEVICE_MEMBER void prepare(int64_t, int64_t) {}
     DEVICE_MEMBER void end() {}
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &)
     {
         const int query = (int)row + (int)threadIdx.x % GROUP / WARP * 16 + lane_id() / 4;
         const int own = (int)column + lane_id() % 4 * 2;
@@ -90,7 +90,7 @@ struct joining_finish {
         if (queued > QUEUE - 8 * WARP) empty_queue();
     }
 
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column)
+    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &)
     {
         /* Whether any is above is in the signs of differences: cheaper than a comparison a number. Signs of 0 and of NaN may say
          * so too; queue_above compares again. A bit for each eight numbers, those of the first the lowest. */

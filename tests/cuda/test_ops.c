@@ -19,9 +19,10 @@ static const linear_case linears[] = {
     {64, 64, 64, SU_ACT_NONE, false, true, false},  {65, 96, 72, SU_ACT_QUICK_GELU, true, true, true},
     {130, 33, 40, SU_ACT_TANH, false, true, true},  {17, 66, 130, SU_ACT_GELU_TANH, true, true, true},
     {128, 256, 64, SU_ACT_GELU, false, true, true}, {33, 64, 48, SU_ACT_GELU, false, false, true},
-    /* products with the activation in them, at Hopper's: tiles and slices cut short, more tiles than places */
-    {1100, 264, 328, SU_ACT_GELU, false, true, true}, {1025, 520, 256, SU_ACT_GELU, true, false, true},
-    {1300, 328, 264, SU_ACT_GELU, false, true, false},
+    /* products of our own, at Hopper's: tiles and slices cut short, more of them than places, more tiles than blocks */
+    {1100, 504, 456, SU_ACT_GELU, false, true, true},  {1025, 760, 256, SU_ACT_GELU, true, false, true},
+    {1300, 248, 504, SU_ACT_GELU, false, true, false}, {1030, 504, 248, SU_ACT_NONE, false, false, true},
+    {1030, 248, 240, SU_ACT_NONE, false, false, false},
 };
 
 static void run_linear(su_device *d, void **m, const void *arguments)

@@ -16,12 +16,18 @@ emulate_index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace
 {
-enum { STACK = 256 << 10, MOST_THREADS = 1024, ARENA = 228 << 10, FENCE = 32, STATIC_MOST = 48 << 10 };
+enum { STACK = 256 << 10, MOST_THREADS = 1024, ARENA = 228 << 10, FENCE = 32, STATIC_MOST = 48 << 10, MOST_STORES = 4 };
 enum state { READY, AT_WARP, AT_BLOCK, WAITING, ENDED };
 
 struct copy {
     void *to;
     const void *from; /* NULL: zeros */
+};
+
+struct tensor_copy {
+    const su_cuda_map *map;
+    const void *from;
+    int column, row;
 };
 
 struct fiber {
@@ -38,6 +44,8 @@ struct fiber {
     int operation;      /* at a warp operation: which */
     copy *copies;       /* to shared memory, not yet waited for: [copy_count] of copy_room */
     int copy_count, copy_room;
+    tensor_copy stores[MOST_STORES]; /* boxes of shared memory that are yet to be read, the oldest first */
+    int store_count;
 };
 
 struct warp_buffer {
@@ -104,6 +112,7 @@ void live()
     for (;;) {
         m.invoke->call(m.kernel, m.args);
         if (m.fibers[m.now].copy_count) stop("a copy to shared memory that nobody waits for");
+        if (m.fibers[m.now].store_count) stop("a copy from shared memory that nobody waits for");
         m.fibers[m.now].where = ENDED;
         to_scheduler();
     }
@@ -406,6 +415,31 @@ void emulate_tensor_load(void *to, const su_cuda_map *map, int column, int row, 
             memcpy((char *)to + r * 128 + ((c / 8) ^ (r % 8)) * 16 + c % 8 * 2, &x, sizeof x);
         }
     settle(word, left_of(*word), bytes_of(*word) - count * 128);
+}
+
+void emulate_tensor_store(const su_cuda_map *map, int column, int row, const void *from)
+{
+    fiber *f = &m.fibers[m.now];
+    if (emulate_shared_address(from) % 1024) stop("a tile that is not 1,024-byte aligned");
+    if (f->store_count == MOST_STORES) stop("too many copies from shared memory at once");
+    f->stores[f->store_count++] = {map, from, column, row};
+}
+
+void emulate_tensor_store_wait(int left)
+{
+    fiber *f = &m.fibers[m.now];
+    while (f->store_count > left) {
+        const tensor_copy s = f->stores[0];
+        const uint64_t *words = s.map->words;
+        const int64_t rows = (int64_t)words[1], columns = (int64_t)words[2];
+        for (int r = 0; r < (int)words[4]; r++)
+            for (int c = 0; c < 64; c++)
+                if (s.row + r < rows && s.row + r >= 0 && s.column + c < columns && s.column + c >= 0)
+                    memcpy((char *)words[0] + (size_t)(s.row + r) * words[3] + (size_t)(s.column + c) * 2,
+                           (const char *)s.from + r * 128 + ((c / 8) ^ (r % 8)) * 16 + c % 8 * 2, 2);
+        f->store_count--;
+        memmove(f->stores, f->stores + 1, (size_t)f->store_count * sizeof *f->stores);
+    }
 }
 
 /* Element [row][k] of a matrix in shared memory: eight rows a block of 1,024 bytes, address bits 4 .. 6 turned by 7 .. 9. */

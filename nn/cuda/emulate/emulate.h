@@ -160,6 +160,9 @@ void emulate_arrivals_begin(uint64_t *word, int expected);
 void emulate_arrive(uint64_t *word, int bytes);
 void emulate_await(uint64_t *word, uint32_t parity);
 void emulate_tensor_load(void *to, const su_cuda_map *map, int column, int row, uint64_t *word);
+/* Reads the box no sooner than at a wait of the thread. */
+void emulate_tensor_store(const su_cuda_map *map, int column, int row, const void *from);
+void emulate_tensor_store_wait(int left);
 uint32_t emulate_shared_address(const void *p);
 void emulate_group_multiply_add(float *d, uint64_t a, uint64_t b, bool add);
 

@@ -119,11 +119,12 @@ static int use_device(int number)
 
 static int properties(su_cuda_properties *p, int number)
 {
+    const char *processors = getenv("SUTURE_EMULATE_PROCESSORS");
     (void)number;
     *p = (su_cuda_properties){.name = "emulated GPU",
                               .major = 9,
                               .minor = 0,
-                              .processors = 132,
+                              .processors = processors ? atoi(processors) : 132,
                               .memory = state.most,
                               .shared = 227 << 10,
                               .cache = 50 << 20};
