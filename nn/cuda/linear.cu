@@ -59,18 +59,15 @@ template <bool ACTS, bool KEEPS> struct linear_finish {
             }
             UNROLL for (int p = piece; p < piece + BOX_PIECES; p++)
                 if (p + AHEAD < PIECES) fetch(column, p + AHEAD);
-            int box = piece / BOX_PIECES % BOXES;
-            if (KEEPS) {
-                out.write(0, 1, first, column + 32 * piece, words);
-                box = 1;
-            }
+            const int box = piece / BOX_PIECES * (KEEPS ? 2 : 1);
+            if (KEEPS) out.write(box % BOXES, 1, first, column + 32 * piece, words);
             if (ACTS)
                 UNROLL for (int i = 0; i < 8 * BOX_PIECES; i++)
                 {
                     const uint32_t w = words[i % 2][i / 2];
                     words[i % 2][i / 2] = pack_bf16(gelu<bf16>(low_of(w)), gelu<bf16>(high_of(w)));
                 }
-            out.write(box, 0, first, column + 32 * piece, words);
+            out.write((box + (KEEPS ? 1 : 0)) % BOXES, 0, first, column + 32 * piece, words);
         }
     }
     DEVICE_MEMBER void end() {}
@@ -126,8 +123,9 @@ template <bool AGAIN> struct slope_finish {
                 slopes[r][i / 2] = pack_bf16(d[at], d[at + 1]);
                 again[r][i / 2] = pack_bf16(value[0], value[1]);
             }
-            out.write(AGAIN ? 0 : piece / BOX_PIECES % BOXES, 0, first, column + 32 * piece, slopes);
-            if (AGAIN) out.write(1, 1, first, column + 32 * piece, again);
+            const int box = piece / BOX_PIECES * (AGAIN ? 2 : 1);
+            out.write(box % BOXES, 0, first, column + 32 * piece, slopes);
+            if (AGAIN) out.write((box + 1) % BOXES, 1, first, column + 32 * piece, again);
         }
         if (!parts) return;
         UNROLL for (int part = 0; part < PARTS; part++)
