@@ -147,8 +147,9 @@ __global__ void __launch_bounds__(PIECE_THREADS)
     to.columns[down * t.columns + column + c] = sum;
 }
 
-/* The same from a product's registers; E is output 0. */
+/* The same from a product's registers; E is the output. */
 struct kernels_finish {
+    static constexpr bool STAGED = false;
     pair_parts to;
     const float *squares, *shift;
     pair_tile t;
@@ -191,7 +192,7 @@ struct kernels_finish {
                 }
                 UNROLL for (int k = 0; k < 2; k++) of_columns[2 * (j % PART_PACKS) + k] = x[0][k] + x[1][k];
             }
-            out.write(j0 / BOX_PACKS % BOXES, 0, p.first, p.left + 8 * j0, words);
+            out.write(j0 / BOX_PACKS % BOXES, p.first, p.left + 8 * j0, words);
             if ((j0 + BOX_PACKS) % PART_PACKS > 0) continue;
             fold_columns(of_columns);
             UNROLL for (int k = 0; k < FOLDED; k++)
@@ -320,7 +321,7 @@ static void collect(const cu_work *w)
         const bool diagonal = t.row == t.column;
         const int64_t lines = t.rows + (diagonal ? 0 : t.columns);
         if (w->registers) {
-            pair_product_for(c, &t, w->u, w->u, w->width, kernels_finish{p, w->m.square, w->shift, t}, {{w->e}, t.stride});
+            pair_product_for(c, &t, w->u, w->u, w->width, kernels_finish{p, w->m.square, w->shift, t}, {w->e, t.stride});
         } else {
             pair_product(c, w->tile, &t, w->u, w->u, w->width);
             by_type(c, [&](auto zero) {

@@ -4,21 +4,31 @@
  *
  * One block a multiprocessor goes from tile to tile, 128 rows x 256 columns of C. Its groups of 128 threads:
  *
- *   the first   one thread brings slices of A and B, 64 columns at a time, to one of PLACES places in shared memory; blocks of a
- *               cluster have the same columns of C, and each brings a part of B's slice for all
- *   two         multiply: 64 rows x 256 columns of C each, in registers. The second begins two slices behind the first, so that
- *               one uses its numbers while the other has the tensor cores for itself
+ *   the first   one thread brings slices of A and B, 64 columns at a time, to one of some places in shared memory; blocks of a
+ *               cluster have the same columns of C, and each brings a part of B's slice for all.
+ *               (Finish::STAGED) Its three other warps finish a tile while the next is multiplied
+ *   two         multiply: 64 rows x 256 columns of C each, in registers. Where it is staged they leave them in shared memory,
+ *               rounded to bf16, and go on; else the second begins two slices behind the first, so that one uses its numbers
+ *               while the other has the tensor cores for itself
  *
- * Finish, a structure of what the work needs, has the numbers. Each thread of a multiplying group has its own, which may keep
- * some from tile to tile; all of them call
+ * Finish, a structure of what the work needs, has the numbers. Staged is for work that takes longer than a few hundred cycles, and
+ * was the faster of both for GELU on an H200 (bench/LOG.md).
  *
- *   void prepare(int64_t row, int64_t column)
- *       before a tile's products: time to fetch what take needs
- *   void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, outlet &out)
- *       numbers of C, as hopper.h says, of 64 rows from `row` on and 256 columns from `column` on. Rows from m and columns from
- *       n on are there too, made of zeros. d may be changed
- *   void end()
- *       behind their last tile
+ *   STAGED = false   Each thread of a multiplying group has its own, which may keep numbers from tile to tile. All of them call
+ *                    void prepare(int64_t row, int64_t column): before a tile's products; time to fetch what take needs
+ *                    void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &out): numbers of C, as
+ *                    hopper.h says, of 64 rows from `row` on and 256 columns from `column` on. Rows from m and columns from n on
+ *                    are there too, made of zeros. d may be changed
+ *                    void end(): behind their last tile
+ *   STAGED = true    const bf16 *bias: [n], added before C is rounded, or NULL; BIASED = false: there is none
+ *                    By a thread that has the packs e = 0 .. 3 of eight numbers, 64 columns apart, of some rows of a tile:
+ *                    void begin(): a tile begins
+ *                    fetched fetch(at, there) const: what finish will need, long before; nothing is read unless it is there
+ *                    void finish(uint4 c, const fetched &f, int64_t at, bool there, int e): eight numbers of C, from element
+ *                    `at` of a matrix [m, n] on; zeros without a meaning where they are not there
+ *                    void end(share, column, columns): the rows of the thread's warp are finished, that is a share of a tile,
+ *                    numbered through; the warp's lanes l, l + 8, l + 16, l + 24 have the same packs; pack e of lane l begins
+ *                    at `column` + 64 e, `columns` of C are there. Whole warps
  *
  * A thread of a warp has two rows of the warp's WARP_ROWS, g and g + 8 with g = lane / 4, and with t = lane % 4 the columns
  * 8 j + 2 t + e, j = 0 .. 31, e = 0, 1: d[4 j + 2 r + e].
@@ -36,16 +46,23 @@ enum {
     A_BYTES = TILE_ROWS * SLICE_BYTES,
     B_BYTES = TILE_COLUMNS * SLICE_BYTES,
     SLICES_BYTES = A_BYTES + B_BYTES,
-    PLACES = 4,
     WARP_ROWS = 16,
     BOX_PACKS = SLICE / 8, /* of eight columns */
     BOX_BYTES = WARP_ROWS * SLICE_BYTES,
     BOXES = 2, /* of a warp */
-    BOXES_AT = PLACES * SLICES_BYTES,
-    BARRIERS_AT = BOXES_AT + 2 * GROUP / WARP * BOXES * BOX_BYTES,
-    HOPPER_SHARED = 1024 + BARRIERS_AT + 128, /* tiles and boxes, 1,024-byte aligned, and barriers */
-    OUTPUTS = 2,
-    BEHIND = 2, /* slices */
+    BEHIND = 2,  /* slices */
+    SHARES = 3,  /* warps that finish staged tiles */
+    QUADS = GROUP_ROWS / 4,
+    THREAD_PACKS = 4,
+};
+
+/* Shared memory: slices, 1,024-byte aligned; then boxes, or a staged tile and the biases of two in turn; barriers. */
+template <class Finish> struct hopper_plan {
+    static constexpr bool STAGED = Finish::STAGED;
+    static constexpr int PLACES = STAGED ? 3 : 4;
+    static constexpr int REST_AT = PLACES * SLICES_BYTES, BIAS_AT = REST_AT + TILE_ROWS * TILE_COLUMNS * 2;
+    static constexpr int BARRIERS_AT = STAGED ? BIAS_AT + 2 * TILE_COLUMNS * 2 : REST_AT + 2 * GROUP / WARP * BOXES * BOX_BYTES;
+    static constexpr size_t SHARED_BYTES = 1024 + BARRIERS_AT + 128;
 };
 
 struct hopper_shape {
@@ -71,7 +88,7 @@ template <int CLUSTER> DEVICE int rounds_of(const hopper_shape &p)
 }
 
 /* A place among PLACES, and how often all have been gone through. */
-struct turn {
+template <int PLACES> struct turn {
     int at = 0;
     uint32_t parity = 0;
     DEVICE_MEMBER void next()
@@ -86,23 +103,20 @@ DEVICE int64_t warp_row(int64_t row)
     return row + __shfl_sync(ALL_LANES, (int)threadIdx.x % GROUP / WARP, 0) * WARP_ROWS;
 }
 
-/* Matrices [m, n] of bf16 that a product writes through its outlets; NULL: none. Rows are `stride` elements apart. */
-struct hopper_outputs {
-    void *at[OUTPUTS];
+/* A matrix [m, n] of bf16 that a product writes through its outlets, or NULL. Rows are `stride` elements apart. */
+struct hopper_output {
+    void *at;
     int64_t stride;
-};
-struct output_maps {
-    su_cuda_map of[OUTPUTS];
 };
 
 /* A warp's way out: 64 columns of its rows are put together in one of its boxes, in turns, and the copy engine writes them to an
  * output while the warp goes on. Whole warps; what lies outside the matrix is not written. */
 struct outlet {
     char *boxes;
-    const output_maps *outputs;
+    const su_cuda_map *output;
 
-    /* Words of a thread's two rows, w[r][j] of pack j, to output `which` from these rows and columns on. */
-    DEVICE_MEMBER void write(int box, int which, int64_t row, int64_t column, const uint32_t (&w)[2][BOX_PACKS]) const
+    /* Words of a thread's two rows, w[r][j] of pack j, to the output from this row and column on. */
+    DEVICE_MEMBER void write(int box, int64_t row, int64_t column, const uint32_t (&w)[2][BOX_PACKS]) const
     {
         const int g = lane_id() / 4, at = g * SLICE_BYTES + lane_id() % 4 * 4 + (g << 4);
         char *to = boxes + box * BOX_BYTES;
@@ -114,7 +128,7 @@ struct outlet {
         }
         tensor_store_ready();
         __syncwarp();
-        if (lane_id() == 0) tensor_store(&outputs->of[which], (int)column, (int)row, to);
+        if (lane_id() == 0) tensor_store(output, (int)column, (int)row, to);
     }
     DEVICE_MEMBER void end() const
     {
@@ -149,19 +163,107 @@ DEVICE int folded_column(int part, int k)
     return (part * PART_PACKS + first + k / 2) * 8 + lane % 4 * 2 + k % 2;
 }
 
+/* Pack p of row r of a staged tile [128][256]: four tiles of 64 columns. */
+DEVICE char *staged_at(char *staged, int row, int pack)
+{
+    return staged + pack / 8 * (TILE_ROWS * SLICE_BYTES) + row * SLICE_BYTES + ((pack % 8 ^ row % 8) << 4);
+}
+
+/* For Finish::finish. */
+DEVICE void unpack(float (&v)[8], uint4 packs)
+{
+    const uint32_t words[4] = {packs.x, packs.y, packs.z, packs.w};
+    UNROLL for (int e = 0; e < 8; e++) v[e] = e % 2 ? high_of(words[e / 2]) : low_of(words[e / 2]);
+}
+
+/* The tile whose first number is C[row][column], by a warp: every third four rows. WHOLE: all of it is within C. */
+template <bool WHOLE, class Finish>
+DEVICE void finish_tile(const Finish &given, const hopper_shape &p, char *staged, arrivals *written, arrivals *taken, uint32_t parity,
+                        int64_t row, int64_t column, int share)
+{
+    const int lane = lane_id(), own_row = lane / 8, pack = lane % 8;
+    const int64_t rows = p.m - row, columns = p.n - column < TILE_COLUMNS ? p.n - column : (int64_t)TILE_COLUMNS; /* rows <= 0: none */
+    const int64_t first = (row + own_row) * p.n + column + pack * 8;
+    Finish own = given;
+    typename Finish::fetched now[THREAD_PACKS], later[THREAD_PACKS];
+    auto there = [&](int quad, int e) { return WHOLE || (quad * 4 + own_row < rows && (pack + 8 * e) * 8 < columns); };
+    auto fetch = [&](int quad) { /* behind the last: the last again */
+        const int q = quad < 2 * QUADS ? quad : quad - SHARES;
+        UNROLL for (int e = 0; e < THREAD_PACKS; e++) later[e] = given.fetch(first + q * 4 * p.n + e * SLICE, there(q, e));
+    };
+    int quad = share;
+    own.begin();
+    fetch(quad);
+    for (int half = 0; half < 2; half++) {
+        await(written + half, parity);
+        UNROLL_BY(1) for (; quad < (half + 1) * QUADS; quad += SHARES)
+        {
+            uint4 c[THREAD_PACKS];
+            UNROLL for (int e = 0; e < THREAD_PACKS; e++)
+            {
+                now[e] = later[e];
+                c[e] = *reinterpret_cast<const uint4 *>(staged_at(staged, quad * 4 + own_row, pack + 8 * e));
+            }
+            fetch(quad + SHARES);
+            UNROLL for (int e = 0; e < THREAD_PACKS; e++)
+                own.finish(c[e], now[e], first + quad * 4 * p.n + e * SLICE, there(quad, e), e);
+        }
+        __syncwarp();
+        if (lane == 0) arrive(taken + half);
+    }
+    own.end(row / TILE_ROWS * SHARES + share, column + pack * 8, rows > 0 ? (int)columns - pack * 8 : 0);
+}
+
+/* What a finishing warp does, one of three. The rows of a half of a tile are taken as soon as their group has written them; `taken`
+ * tells that group that it may write the next tile's, whose bias has its place by then. */
+template <int CLUSTER, class Finish>
+DEVICE void finish_tiles(const Finish &given, const hopper_shape &p, char *staged, uint32_t *bias, arrivals *written, arrivals *taken,
+                         int rounds, int place, int share)
+{
+    constexpr int WORDS = TILE_COLUMNS / 2;
+    int64_t row, column, next_row, next_column;
+    auto put_bias = [&](int i, int64_t from) {
+        if constexpr (Finish::BIASED) {
+            UNROLL_BY(1) for (int w = share * WARP + lane_id(); w < WORDS; w += SHARES * WARP)
+            {
+                const int64_t c = from + 2 * w;
+                bias[(i & 1) * WORDS + w] = given.bias && c < p.n ? *reinterpret_cast<const uint32_t *>(given.bias + c) : 0u;
+            }
+        }
+    };
+    if (rounds == 0) return;
+    tile_of<CLUSTER>(row, column, 0, place, p);
+    put_bias(0, column);
+    __syncwarp();
+    if (lane_id() < 2) arrive(taken + lane_id());
+    for (int i = 0; i < rounds; i++, row = next_row, column = next_column) {
+        tile_of<CLUSTER>(next_row, next_column, i + 1, place, p); /* behind the last: nobody reads its bias */
+        put_bias(i + 1, next_column);
+        if (row + TILE_ROWS <= p.m && column + TILE_COLUMNS <= p.n)
+            finish_tile<true>(given, p, staged, written, taken, (uint32_t)(i & 1), row, column, share);
+        else
+            finish_tile<false>(given, p, staged, written, taken, (uint32_t)(i & 1), row, column, share);
+    }
+}
+
 template <int CLUSTER, class Finish>
 __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
-    hopper_product(const GRID_CONSTANT su_cuda_map a, const GRID_CONSTANT su_cuda_map b, const GRID_CONSTANT output_maps outputs, hopper_shape p,
+    hopper_product(const GRID_CONSTANT su_cuda_map a, const GRID_CONSTANT su_cuda_map b, const GRID_CONSTANT su_cuda_map output, hopper_shape p,
                    Finish finish)
 {
 #if !defined(__CUDA_ARCH__) || defined(HOPPER_CODE)
+    using plan = hopper_plan<Finish>;
+    constexpr int PLACES = plan::PLACES;
     DYNAMIC_SHARED(char, raw);
 #ifdef __CUDACC__
     char *room = raw + (1024 - shared_address(raw) % 1024) % 1024;
 #else
     char *room = raw;
 #endif
-    arrivals *full = (arrivals *)(void *)(room + BARRIERS_AT), *empty = full + PLACES, *begun = empty + PLACES;
+    char *rest = room + plan::REST_AT;                           /* boxes, or the staged tile */
+    uint32_t *bias = (uint32_t *)(void *)(room + plan::BIAS_AT); /* [2][TILE_COLUMNS], two of bf16 in a word */
+    arrivals *full = (arrivals *)(void *)(room + plan::BARRIERS_AT), *empty = full + PLACES;
+    arrivals *begun = empty + PLACES, *written = begun + 1, *taken = written + 2; /* the last two: of the halves of a staged tile */
     const int group = (int)threadIdx.x / GROUP;
     if (threadIdx.x == 0) {
         for (int s = 0; s < PLACES; s++) {
@@ -169,6 +271,10 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
             arrivals_begin(empty + s, 2 * CLUSTER);
         }
         arrivals_begin(begun, 1);
+        for (int half = 0; half < 2; half++) {
+            arrivals_begin(written + half, GROUP);
+            arrivals_begin(taken + half, SHARES);
+        }
         arrivals_ready();
     }
     __syncthreads();
@@ -176,11 +282,14 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
     const int rounds = rounds_of<CLUSTER>(p), place = place_in_cluster();
     int64_t row, column;
     if (group == 0) {
-        fewer_registers<40>();
+        if constexpr (plan::STAGED)
+            fewer_registers<136>();
+        else
+            fewer_registers<40>();
         if (threadIdx.x == 0) {
             constexpr int PART = TILE_COLUMNS / CLUSTER;
             const int part = place * PART;
-            turn s;
+            turn<PLACES> s;
             for (int i = 0; i < rounds; i++) {
                 tile_of<CLUSTER>(row, column, i, place, p);
                 for (int slice = 0; slice < p.slices; slice++, s.next()) {
@@ -196,23 +305,29 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
                 }
             }
         }
+        if constexpr (plan::STAGED) {
+            if (warp_id() > 0) finish_tiles<CLUSTER>(finish, p, rest, bias, written, taken, rounds, place, warp_id() - 1);
+        }
     } else {
-        more_registers<232>();
+        if constexpr (plan::STAGED)
+            more_registers<184>();
+        else
+            more_registers<232>();
         const int half = group - 1, thread = (int)threadIdx.x % GROUP;
         float d[GROUP_NUMBERS];
-        Finish own = finish;
-        turn s;
+        [[maybe_unused]] Finish own = finish;
+        turn<PLACES> s;
         auto leave = [&](int stage) {
             if (thread < CLUSTER) arrive_at(empty + stage, thread);
         };
-        outlet out = {room + BOXES_AT + (warp_id() - GROUP / WARP) * (BOXES * BOX_BYTES), &outputs};
+        [[maybe_unused]] const outlet out = {rest + (warp_id() - GROUP / WARP) * (BOXES * BOX_BYTES), &output};
         const int ahead = BEHIND < p.slices ? BEHIND - 1 : p.slices - 1;
-        if (half == 1 && rounds > 0) await(begun, 0);
+        if (!plan::STAGED && half == 1 && rounds > 0) await(begun, 0);
         tile_of<CLUSTER>(row, column, 0, place, p);
         for (int i = 0; i < rounds; i++) {
             int64_t next_row, next_column;
             int before = 0;
-            own.prepare(row + half * GROUP_ROWS, column);
+            if constexpr (!plan::STAGED) own.prepare(row + half * GROUP_ROWS, column);
             for (int slice = 0; slice < p.slices; slice++, s.next()) {
                 const char *from = room + s.at * SLICES_BYTES;
                 const matrix_place rows = matrix_at(from + half * (GROUP_ROWS * SLICE_BYTES)), columns = matrix_at(from + A_BYTES);
@@ -224,16 +339,30 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
                 group_wait<1>();
                 if (slice > 0) leave(before);
                 before = s.at;
-                if (half == 0 && thread == 0 && i == 0 && slice == ahead) arrive(begun);
+                if (!plan::STAGED && half == 0 && thread == 0 && i == 0 && slice == ahead) arrive(begun);
             }
             tile_of<CLUSTER>(next_row, next_column, i + 1, place, p); /* beside the last products */
             group_wait<0>();
             leave(before);
-            own.take(d, row + half * GROUP_ROWS, column, out);
+            if constexpr (!plan::STAGED) {
+                own.take(d, row + half * GROUP_ROWS, column, out);
+            } else {
+                await(taken + half, (uint32_t)(i & 1));
+                const int lane = thread % WARP, at = half * GROUP_ROWS + thread / WARP * WARP_ROWS + lane / 4;
+                UNROLL for (int j = 0; j < TILE_COLUMNS / 8; j++)
+                {
+                    if constexpr (Finish::BIASED) {
+                        const uint32_t add = bias[(i & 1) * (TILE_COLUMNS / 2) + j * 4 + lane % 4];
+                        d[4 * j] += low_of(add), d[4 * j + 1] += high_of(add), d[4 * j + 2] += low_of(add), d[4 * j + 3] += high_of(add);
+                    }
+                    *(uint32_t *)(void *)(staged_at(rest, at, j) + lane % 4 * 4) = pack_bf16(d[4 * j], d[4 * j + 1]);
+                    *(uint32_t *)(void *)(staged_at(rest, at + 8, j) + lane % 4 * 4) = pack_bf16(d[4 * j + 2], d[4 * j + 3]);
+                }
+                arrive(written + half);
+            }
             row = next_row, column = next_column;
         }
-        own.end();
-        out.end();
+        if constexpr (!plan::STAGED) own.end(), out.end();
     }
     __syncwarp();
     meet_cluster<CLUSTER>(); /* what goes to another block's memory has arrived there */
@@ -248,7 +377,7 @@ bool su_cuda_hopper_asked(const su_cuda *c);
 /* Rows of a and b: lda, ldb elements apart; outputs are 16-byte aligned, and so are their rows. False: not for this shape, nothing was done; a failure is recorded and true. */
 template <class Finish>
 static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m, int64_t n,
-                            int64_t k, bool down, const Finish &finish, hopper_outputs to = {})
+                            int64_t k, bool down, const Finish &finish, hopper_output to = {})
 {
 #ifdef __CUDACC__
     constexpr int CLUSTER = 2;
@@ -257,14 +386,12 @@ static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t
 #endif
     if (!su_cuda_hopper(c) || lda % 8 || ldb % 8 || (((uintptr_t)a | (uintptr_t)b) & 15) || m >= INT32_MAX || n >= INT32_MAX || m / TILE_ROWS * (n / TILE_COLUMNS) >= INT32_MAX / 4) return false;
     if (c->failed) return true;
-    su_cuda_map maps[2];
-    output_maps outputs = {};
+    su_cuda_map maps[3] = {};
     su_cuda_here(c);
     if (!su_cuda_check(c, c->rt->map(&maps[0], a, m, k, lda * 2, TILE_ROWS), what) ||
         !su_cuda_check(c, c->rt->map(&maps[1], b, n, k, ldb * 2, TILE_COLUMNS / CLUSTER), what))
         return true;
-    for (int i = 0; i < OUTPUTS; i++)
-        if (to.at[i] && !su_cuda_check(c, c->rt->map(&outputs.of[i], to.at[i], m, n, to.stride * 2, WARP_ROWS), what)) return true;
+    if (to.at && !su_cuda_check(c, c->rt->map(&maps[2], to.at, m, n, to.stride * 2, WARP_ROWS), what)) return true;
     const hopper_shape p = {m,
                             n,
                             (int)su_cuda_parts(k, SLICE),
@@ -272,7 +399,7 @@ static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t
                             (int)su_cuda_parts(n, TILE_COLUMNS),
                             down};
     const int64_t all = (int64_t)p.tiles_m * p.tiles_n, blocks = su_cuda_least(all, c->properties.processors / CLUSTER * CLUSTER);
-    launch(c, what, blocks, 3 * GROUP, HOPPER_SHARED, hopper_product<CLUSTER, Finish>)(maps[0], maps[1], outputs, p, finish);
+    launch(c, what, blocks, 3 * GROUP, hopper_plan<Finish>::SHARED_BYTES, hopper_product<CLUSTER, Finish>)(maps[0], maps[1], maps[2], p, finish);
     return true;
 }
 

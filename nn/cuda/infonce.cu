@@ -126,6 +126,7 @@ __global__ void __launch_bounds__(THREADS) infonce_own(statistics s, const bf16 
 /* The same from a product's registers: exponentials around the piece's largest score, which serve all rows and columns where they are
  * numbers of full precision. For those that have nothing but smaller scores, again around one that is NEAR less, and so on. */
 struct statistics_finish {
+    static constexpr bool STAGED = false;
     pair_parts to;
     const float *scale_at;
     pair_tile t;
@@ -268,8 +269,9 @@ __global__ void __launch_bounds__(ROW_THREADS)
     if (threadIdx.x == 0) list[i] = (t.column > 0 ? list[i] : 0.0) + sum;
 }
 
-/* The same from a product's registers, G being output 0; parts.rows [across][t.rows] receive the sums of G S. Logarithms are in row_sum and column_sum. */
+/* The same from a product's registers, G being the output; parts.rows [across][t.rows] receive the sums of G S. Logarithms are in row_sum and column_sum. */
 struct gradients_finish {
+    static constexpr bool STAGED = false;
     pair_parts to;
     statistics s;
     pair_tile t;
@@ -302,7 +304,7 @@ struct gradients_finish {
                 }
                 UNROLL for (int r = 0; r < 2; r++) words[r][j - j0] = pack_bf16(g_of[r][0], g_of[r][1]);
             }
-            out.write(j0 / BOX_PACKS % BOXES, 0, p.first, p.left + 8 * j0, words);
+            out.write(j0 / BOX_PACKS % BOXES, p.first, p.left + 8 * j0, words);
         }
         UNROLL for (int r = 0; r < 2; r++)
         {
@@ -377,7 +379,7 @@ static void gradient_pass(const infonce_work *w, float *dx, float *dy, float alp
     do {
         if (w->registers) {
             const pair_parts p = pair_parts_of(w->p, &t, WARP_ROWS, TILE_COLUMNS);
-            pair_product_for(c, &t, w->x, w->y, w->width, gradients_finish{p, w->s, t}, {{w->g}, t.stride});
+            pair_product_for(c, &t, w->x, w->y, w->width, gradients_finish{p, w->s, t}, {w->g, t.stride});
             launch(c, "infonce", su_cuda_parts(t.rows, THREADS), THREADS, 0, infonce_rows)(w->list, p.rows, p.across, t);
         } else {
             pair_product(c, w->tile, &t, w->x, w->y, w->width);

@@ -1,10 +1,9 @@
 /* Linear layers: products, with what stands before and behind them.
  *
  * The bias is added by the product. An activation is a pass of its own over the pre-activation, because the library fuses
- * only the tanh form of GELU and the models want the exact one; with SUTURE_PRODUCT=own in the environment GELU and its slope are
- * part of large products of bf16 on a Hopper GPU (hopper_product.h). A bias gradient behind an activation is formed with
- * its slope, another by a pass of its own: cuBLASLt's epilogue for it is a pass too, at two thirds of the speed
- * (bench/LOG.md). */
+ * only the tanh form of GELU and the models want the exact one; on a Hopper GPU GELU and its slope are part of large products of
+ * bf16 (hopper_product.h). A bias gradient behind an activation is formed with its slope, another by a pass of its own:
+ * cuBLASLt's epilogue for it is a pass too, at two thirds of the speed (bench/LOG.md). */
 #include "nn/cuda/activation.h"
 #include "nn/cuda/hopper_product.h"
 #include "nn/cuda/library.h"
@@ -25,126 +24,85 @@ static bool aligned(const void *a, const void *b, const void *c)
     return (((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) & 15) == 0;
 }
 
-enum { PIECES = TILE_COLUMNS / 32, /* of a tile: 32 columns, four packs of a row */ BOX_PIECES = SLICE / 32 };
-
-/* Output 0 = C + bias, or GELU of it; KEEPS: then output 1 = C + bias. */
-template <bool ACTS, bool KEEPS> struct linear_finish {
-    enum { AHEAD = 4 /* pieces of the bias */ };
+/* y = GELU of C + bias; KEEPS: pre = C + bias. */
+template <bool KEEPS> struct gelu_finish {
+    static constexpr bool STAGED = true, BIASED = true;
     const bf16 *bias;
-    int64_t m, n;
-    uint32_t add[AHEAD][4];
+    bf16 *y, *pre;
 
-    DEVICE_MEMBER void fetch(int64_t column, int piece)
+    struct fetched {};
+    DEVICE_MEMBER void begin()
     {
-        column += 32 * piece + lane_id() % 4 * 2;
-        UNROLL for (int j = 0; j < 4; j++)
-            add[piece % AHEAD][j] = bias && column + 8 * j < n ? *reinterpret_cast<const uint32_t *>(bias + column + 8 * j) : 0u;
     }
-    DEVICE_MEMBER void prepare(int64_t, int64_t column)
+    DEVICE_MEMBER fetched fetch(int64_t, bool) const
     {
-        UNROLL for (int piece = 0; piece < AHEAD; piece++) fetch(column, piece);
+        return fetched{};
     }
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &out)
+    DEVICE_MEMBER void finish(uint4 c, const fetched &, int64_t at, bool there, int)
     {
-        const int64_t first = warp_row(row);
-        if (first >= m) return;
-        UNROLL for (int piece = 0; piece < PIECES; piece += BOX_PIECES)
-        {
-            uint32_t words[2][BOX_PACKS];
-            UNROLL for (int i = 0; i < 8 * BOX_PIECES; i++)
-            {
-                const int r = i % 2, at = 4 * (piece * 4 + i / 2) + 2 * r;
-                const uint32_t w = add[(piece + i / 8) % AHEAD][i / 2 % 4];
-                words[r][i / 2] = pack_bf16(d[at] + low_of(w), d[at + 1] + high_of(w));
-            }
-            UNROLL for (int p = piece; p < piece + BOX_PIECES; p++)
-                if (p + AHEAD < PIECES) fetch(column, p + AHEAD);
-            const int box = piece / BOX_PIECES * (KEEPS ? 2 : 1);
-            if (KEEPS) out.write(box % BOXES, 1, first, column + 32 * piece, words);
-            if (ACTS)
-                UNROLL for (int i = 0; i < 8 * BOX_PIECES; i++)
-                {
-                    const uint32_t w = words[i % 2][i / 2];
-                    words[i % 2][i / 2] = pack_bf16(gelu<bf16>(low_of(w)), gelu<bf16>(high_of(w)));
-                }
-            out.write((box + (KEEPS ? 1 : 0)) % BOXES, 0, first, column + 32 * piece, words);
-        }
+        float v[8];
+        unpack(v, c);
+        UNROLL for (int e = 0; e < 8; e++) v[e] = activated<bf16>(v[e], SU_ACT_GELU);
+        if (!there) return;
+        if (KEEPS) *reinterpret_cast<uint4 *>(pre + at) = c;
+        store(y + at, v);
     }
-    DEVICE_MEMBER void end() {}
+    DEVICE_MEMBER void end(int64_t, int64_t, int)
+    {
+    }
 };
 
-/* Output 0 = C gelu'(pre); AGAIN: output 1 = gelu(pre), which may be where pre is; parts [one for every 16 rows][n]: sums of output 0 over
- * them. */
+/* dpre = C gelu'(pre); AGAIN: y = gelu(pre), which may be where pre is; parts [share][width]: sums over rows of dpre. */
 template <bool AGAIN> struct slope_finish {
-    enum { AHEAD = 3 /* pieces of pre */ };
+    static constexpr bool STAGED = true, BIASED = false;
+    bf16 *dpre, *y;
     const bf16 *pre;
     float *parts;
-    int64_t m, n;
-    uint4 ahead[AHEAD][2];
+    int64_t width;
+    float sums[THREAD_PACKS][8];
 
-    DEVICE_MEMBER void fetch(int64_t row, int64_t column, int piece)
+    struct fetched {
+        uint4 pre;
+    };
+    DEVICE_MEMBER void begin()
     {
-        row += lane_id() / 4;
-        column += 32 * piece + lane_id() % 4 * 8;
-        UNROLL for (int r = 0; r < 2; r++)
+        UNROLL for (int e = 0; e < THREAD_PACKS * 8; e++) sums[e / 8][e % 8] = 0;
+    }
+    DEVICE_MEMBER fetched fetch(int64_t at, bool there) const
+    {
+        fetched f = {};
+        if (there) f.pre = *reinterpret_cast<const uint4 *>(pre + at);
+        return f;
+    }
+    DEVICE_MEMBER void finish(uint4 c, const fetched &f, int64_t at, bool there, int e)
+    {
+        float v[8], x[8];
+        unpack(v, c);
+        unpack(x, f.pre);
+        UNROLL for (int k = 0; k < 8; k++)
         {
-            ahead[piece % AHEAD][r] = uint4{};
-            if (row + 8 * r < m && column < n) ahead[piece % AHEAD][r] = *reinterpret_cast<const uint4 *>(pre + (row + 8 * r) * n + column);
+            float value, rise;
+            gelu_and_slope<bf16>(x[k], value, rise);
+            v[k] *= rise;
+            x[k] = value;
+            sums[e][k] += v[k];
+        }
+        if (!there) return;
+        store(dpre + at, v);
+        if (AGAIN) store(y + at, x);
+    }
+    DEVICE_MEMBER void end(int64_t share, int64_t column, int columns)
+    {
+        UNROLL for (int e = 0; e < THREAD_PACKS; e++)
+        {
+            UNROLL for (int k = 0; k < 8; k++)
+            {
+                sums[e][k] += __shfl_xor_sync(ALL_LANES, sums[e][k], 8);
+                sums[e][k] += __shfl_xor_sync(ALL_LANES, sums[e][k], 16);
+            }
+            if (parts && lane_id() < 8 && e * 64 < columns) store(parts + share * width + column + e * 64, sums[e]);
         }
     }
-    DEVICE_MEMBER void prepare(int64_t row, int64_t column)
-    {
-        UNROLL for (int piece = 0; piece < AHEAD; piece++) fetch(warp_row(row), column, piece);
-    }
-    DEVICE_MEMBER void take(float (&d)[GROUP_NUMBERS], int64_t row, int64_t column, const outlet &out)
-    {
-        const int64_t first = warp_row(row);
-        if (first >= m) return;
-        UNROLL for (int piece = 0; piece < PIECES; piece += BOX_PIECES)
-        {
-            uint32_t slopes[2][BOX_PACKS], again[2][BOX_PACKS];
-            UNROLL for (int i = 0; i < 2 * BOX_PIECES; i++)
-            {
-                const int r = i % 2, p = i / 2;
-                const uint4 packs = ahead[(piece + p) % AHEAD][r];
-                const uint32_t words[4] = {packs.x, packs.y, packs.z, packs.w};
-                const uint4 own = gathered(words);
-                again[r][4 * p] = own.x, again[r][4 * p + 1] = own.y, again[r][4 * p + 2] = own.z, again[r][4 * p + 3] = own.w;
-            }
-            UNROLL for (int p = piece; p < piece + BOX_PIECES; p++)
-                if (p + AHEAD < PIECES) fetch(first, column, p + AHEAD);
-            UNROLL for (int i = 0; i < 8 * BOX_PIECES; i++)
-            {
-                const int r = i % 2, at = 4 * (piece * 4 + i / 2) + 2 * r;
-                float value[2], rise[2];
-                gelu_and_slope<bf16>(low_of(again[r][i / 2]), value[0], rise[0]);
-                gelu_and_slope<bf16>(high_of(again[r][i / 2]), value[1], rise[1]);
-                UNROLL for (int e = 0; e < 2; e++) d[at + e] *= rise[e];
-                slopes[r][i / 2] = pack_bf16(d[at], d[at + 1]);
-                again[r][i / 2] = pack_bf16(value[0], value[1]);
-            }
-            const int box = piece / BOX_PIECES * (AGAIN ? 2 : 1);
-            out.write(box % BOXES, 0, first, column + 32 * piece, slopes);
-            if (AGAIN) out.write((box + 1) % BOXES, 1, first, column + 32 * piece, again);
-        }
-        if (!parts) return;
-        UNROLL for (int part = 0; part < PARTS; part++)
-        {
-            float sums[PART_COLUMNS];
-            UNROLL for (int i = 0; i < PART_COLUMNS; i++)
-            {
-                const int at = 4 * (part * PART_PACKS + i / 2) + i % 2;
-                sums[i] = d[at] + d[at + 2];
-            }
-            fold_columns(sums);
-            UNROLL for (int k = 0; k < FOLDED; k++)
-            {
-                const int64_t at = column + folded_column(part, k);
-                if (at < n) parts[first / WARP_ROWS * n + at] = sums[k];
-            }
-        }
-    }
-    DEVICE_MEMBER void end() {}
 };
 
 enum { TURNED = 32 };
@@ -173,34 +131,18 @@ static char *turned(su_cuda *c, const void *w, int rows, int columns, size_t *si
     return to;
 }
 
-/* dx = dy w by a product of our own; false: not for these. */
-static bool plain_dx(su_cuda *c, void *dx, const void *dy, const void *w, int64_t rows, int32_t out, int32_t in)
-{
-    if (!fuses(c, rows, in, out) || !aligned(dx, dy, w)) return false;
-    size_t size;
-    const char *m = turned(c, w, out, in, &size, 0);
-    linear_finish<false, false> finish = {};
-    finish.m = rows, finish.n = in;
-    return !m || hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish, {{dx}, in});
-}
-
 /* --- layers --- */
 
 void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void *w, const void *b,
                     su_activation f, int64_t rows, int32_t out, int32_t in)
 {
     su_cuda *c = su_cuda_of(d);
-    if ((f == SU_ACT_NONE || f == SU_ACT_GELU) && fuses(c, rows, out, in) && aligned(x, w, y) && aligned(pre, b, NULL)) {
-        auto go = [&](auto finish, void *kept) {
-            finish.bias = (const bf16 *)b, finish.m = rows, finish.n = out;
-            return hopper_multiply(c, "linear", x, in, w, in, rows, out, in, false, finish, {{y, kept}, out});
+    if (f == SU_ACT_GELU && fuses(c, rows, out, in) && aligned(x, w, y) && aligned(pre, b, NULL)) {
+        auto go = [&](auto finish) {
+            finish.bias = (const bf16 *)b, finish.y = (bf16 *)y, finish.pre = (bf16 *)pre;
+            return hopper_multiply(c, "linear", x, in, w, in, rows, out, in, false, finish);
         };
-        const bool keeps = pre && pre != y;
-        if (f == SU_ACT_NONE && !keeps ? go(linear_finish<false, false>(), NULL)
-            : f == SU_ACT_NONE        ? false
-            : keeps                   ? go(linear_finish<true, true>(), pre)
-                                      : go(linear_finish<true, false>(), NULL))
-            return;
+        if (pre && pre != y ? go(gelu_finish<true>()) : go(gelu_finish<false>())) return;
     }
     su_cuda_product p = {};
     p.a = x, p.b = w, p.c = pre ? pre : y, p.bias = b;
@@ -218,7 +160,7 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
 {
     su_cuda *c = su_cuda_of(d);
     if (rows <= 0) return;
-    if (dx && !(!add && plain_dx(c, dx, dy, w, rows, out, in))) {
+    if (dx) {
         su_cuda_product p = {};
         p.a = dy, p.b = w, p.c = dx;
         p.m = rows, p.n = in, p.k = out;
@@ -247,15 +189,15 @@ void su_cuda_linear_act_backward(su_device *d, void *dpre, void *y, void *db, co
 {
     su_cuda *c = su_cuda_of(d);
     if (f == SU_ACT_GELU && fuses(c, rows, in, out) && aligned(dpre, dy, pre) && aligned(y, w, NULL)) {
-        const int64_t shares = su_cuda_parts(rows, WARP_ROWS);
+        const int64_t shares = su_cuda_parts(rows, TILE_ROWS) * SHARES;
         size_t size;
         char *m = turned(c, w, out, in, &size, (size_t)(shares * in) * sizeof(float));
         if (!m) return;
         float *parts = (float *)(void *)(m + size);
         auto go = [&](auto finish) {
-            finish.pre = (const bf16 *)pre, finish.m = rows, finish.n = in;
-            finish.parts = db ? parts : NULL;
-            return hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish, {{dpre, y}, in});
+            finish.dpre = (bf16 *)dpre, finish.y = (bf16 *)y, finish.pre = (const bf16 *)pre;
+            finish.parts = db ? parts : NULL, finish.width = in;
+            return hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish);
         };
         if (y ? go(slope_finish<true>()) : go(slope_finish<false>())) {
             if (db) su_cuda_join(c, (float *)db, parts, shares, in);

@@ -58,7 +58,7 @@ static inline bool pairs_in_registers(const su_cuda *c)
 }
 
 template <class Finish>
-static void pair_product_for(su_cuda *c, const pair_tile *t, pair_rows x, pair_rows y, int64_t w, const Finish &finish, hopper_outputs to = {})
+static void pair_product_for(su_cuda *c, const pair_tile *t, pair_rows x, pair_rows y, int64_t w, const Finish &finish, hopper_output to = {})
 {
     if (!hopper_multiply(c, "pairs", (const bf16 *)x.at + t->row * x.stride, x.stride, (const bf16 *)y.at + t->column * y.stride, y.stride,
                          t->rows, t->columns, w, false, finish, to))

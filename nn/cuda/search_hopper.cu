@@ -11,6 +11,7 @@
 
 /* The first span: every row joins. Queries are rows of C, rows of the span its columns. */
 struct first_finish {
+    static constexpr bool STAGED = false;
     search_span s;
 
     DEVICE_MEMBER void prepare(int64_t, int64_t) {}
@@ -30,6 +31,7 @@ struct first_finish {
 
 /* Any other. What each thread has besides: thresholds of its two queries, eight apart, and the length of its warp's queue. */
 struct joining_finish {
+    static constexpr bool STAGED = false;
     search_span s;
     float low, high;
     uint32_t queued;
