@@ -374,7 +374,8 @@ bool su_cuda_hopper(const su_cuda *c);
 /* Whether SUTURE_PRODUCT=own in the environment asks for it wherever it takes the shape, not only where it should be faster. */
 bool su_cuda_hopper_asked(const su_cuda *c);
 
-/* Rows of a and b: lda, ldb elements apart; outputs are 16-byte aligned, and so are their rows. False: not for this shape, nothing was done; a failure is recorded and true. */
+/* Rows of a and b: lda, ldb elements apart; an output is 16-byte aligned, and so are its rows. False: not for this shape, nothing was
+ * done; a failure is recorded and true. */
 template <class Finish>
 static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m, int64_t n,
                             int64_t k, bool down, const Finish &finish, hopper_output to = {})
@@ -384,7 +385,9 @@ static bool hopper_multiply(su_cuda *c, const char *what, const void *a, int64_t
 #else
     constexpr int CLUSTER = 1;
 #endif
-    if (!su_cuda_hopper(c) || lda % 8 || ldb % 8 || (((uintptr_t)a | (uintptr_t)b) & 15) || m >= INT32_MAX || n >= INT32_MAX || m / TILE_ROWS * (n / TILE_COLUMNS) >= INT32_MAX / 4) return false;
+    if (!su_cuda_hopper(c) || lda % 8 || ldb % 8 || (((uintptr_t)a | (uintptr_t)b) & 15) || m >= INT32_MAX || n >= INT32_MAX ||
+        m / TILE_ROWS * (n / TILE_COLUMNS) >= INT32_MAX / 4)
+        return false;
     if (c->failed) return true;
     su_cuda_map maps[3] = {};
     su_cuda_here(c);

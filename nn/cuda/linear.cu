@@ -127,7 +127,9 @@ static char *turned(su_cuda *c, const void *w, int rows, int columns, size_t *si
     *size = su_cuda_room((int64_t)rows * columns, sizeof(bf16));
     char *to = (char *)su_cuda_scratch(c, *size + more);
     const int across = (int)su_cuda_parts(columns, TURNED);
-    if (to) launch(c, "linear", su_cuda_parts(rows, TURNED) * across, TURNED * 8, 0, turn_matrix)((bf16 *)(void *)to, (const bf16 *)w, rows, columns, across);
+    if (to)
+        launch(c, "linear", su_cuda_parts(rows, TURNED) * across, TURNED * 8, 0, turn_matrix)((bf16 *)(void *)to, (const bf16 *)w,
+                                                                                             rows, columns, across);
     return to;
 }
 
