@@ -4,6 +4,7 @@
  *   SUTURE_EMULATE_FAIL=N     the N-th call of the runtime fails (once); N+ : it and all later ones
  *   SUTURE_EMULATE_MEMORY=B   the emulated GPU has B bytes of memory (default: 64 GiB, on paper)
  *   SUTURE_EMULATE_PRODUCT=own  products by our own kernel instead of plain loops
+ *   SUTURE_EMULATE_PROCESSORS=N  multiprocessors (default: 132): with few, a block of a persistent kernel has many tiles
  *   SUTURE_EMULATE_RECORD=begin|end|run  recordings cannot be begun, ended, or run
  *   SUTURE_EMULATE_ORDER=reverse  see emulate.h */
 #ifndef SU_NN_CUDA_EMULATE_HOST_H
