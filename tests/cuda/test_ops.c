@@ -878,6 +878,7 @@ static void conversion(void **state)
     check_free_all();
 }
 
+/* test_cuda_ops [DEVICE [TEST ...]]: these tests, or all. */
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "cuda,bf16";
@@ -888,7 +889,7 @@ int main(int argc, char **argv)
         return 1;
     }
     printf("%s\n", tested->description);
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest all[] = {
         cmocka_unit_test(linear_layers),
         cmocka_unit_test(attention),
         cmocka_unit_test(attention_over_a_cache),
@@ -907,7 +908,20 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_cannot_be_recorded_is_carried_out_every_time),
         cmocka_unit_test(conversion),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    enum { ALL = sizeof all / sizeof *all };
+    struct CMUnitTest tests[ALL];
+    int count = argc > 2 ? 0 : ALL;
+    memcpy(tests, all, sizeof all);
+    for (int a = 2; a < argc; a++) {
+        int i = 0;
+        while (i < ALL && strcmp(all[i].name, argv[a]) != 0) i++;
+        if (i == ALL || count == ALL) {
+            fprintf(stderr, "no test %s, or it is named too often\n", argv[a]);
+            return 1;
+        }
+        tests[count++] = all[i];
+    }
+    int failed = _cmocka_run_group_tests("operations", tests, (size_t)count, NULL, NULL);
     su_device_close(tested);
     su_device_close(cpu);
     return failed;
