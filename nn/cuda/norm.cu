@@ -7,6 +7,7 @@ enum {
     HELD = 2,           /* packs of a row that a thread keeps in registers; longer rows are read again */
     NORM_WARPS = 4,     /* of a block that gives a warp a row */
     TOTAL_WARPS = 32,
+    TOTAL_AHEAD = 16,   /* parts that a warp asks for at once */
     PARTIALS = 1584,    /* most blocks over the rows of a backward pass: whole waves on 132 multiprocessors */
     ROWS_LEAST = 8,     /* of such a block */
 };
@@ -274,7 +275,11 @@ __global__ void __launch_bounds__(TOTAL_WARPS *WARP)
     const int64_t share = (count + TOTAL_WARPS - 1) / TOTAL_WARPS, from = w * share,
                   to = from + share < count ? from + share : count;
     float sum = 0;
-    UNROLL_BY(8) for (int64_t p = from; p < to; p++) sum += j < columns ? parts[p * apart + j] : 0.0f;
+    for (int64_t p = from; p < to; p += TOTAL_AHEAD) {
+        float x[TOTAL_AHEAD];
+        UNROLL for (int k = 0; k < TOTAL_AHEAD; k++) x[k] = j < columns && p + k < to ? parts[(p + k) * apart + j] : 0.0f;
+        UNROLL for (int k = 0; k < TOTAL_AHEAD; k++) sum += x[k];
+    }
     shares[w * WARP + lane_id()] = sum;
     __syncthreads();
     if (w > 0 || j >= columns) return;
