@@ -435,8 +435,9 @@ static su_status scan_data_set(su_source **source, su_scan *scan, su_error *err)
     w.err = NULL;
     scan->plain = !w.odd;
     find_pixels(&w, scan->end, how, scan);
-    if (scan->end == scan->begin && scan->kind == SU_PIXELS_NONE)
-        return su_fail(err, SU_EFORMAT, "%s: it has no data element", name);
+    if (scan->end == scan->begin)
+        return su_fail(err, SU_EFORMAT, "%s: it has no data element%s", name,
+                       scan->kind == SU_PIXELS_NONE ? "" : " in front of its pixel data");
     if (scan->end - scan->begin > SU_SCAN_BYTES_MAX)
         return su_fail(err, SU_ELIMIT, "%s: %llu bytes without the pixel data; at most %d MiB are read", name,
                        (unsigned long long)(scan->end - scan->begin), SU_SCAN_BYTES_MAX >> 20);

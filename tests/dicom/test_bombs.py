@@ -161,6 +161,8 @@ def bombs():
     yield "UN 20000 deep", head(EXPLICIT) + nested(1, True, vr=b"UN").replace(b"\xfe\xff\x00\xe0\xff\xff\xff\xff", b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + nested(20000, True, True), 1), "deep"
     yield "three million elements", head(EXPLICIT) + elements(np.arange(3000000)), "more than 2000000 elements"
     yield "elements in no order", head(EXPLICIT) + elements(np.arange(200000)[::-1]), "no order"
+    for name, form, data in (("explicit", EXPLICIT, pixels[:8] + struct.pack("<I", 8) + bytes(8)), ("deflated", DEFLATED, deflate(pixels[:8] + struct.pack("<I", 8) + bytes(8), 0))):
+        yield f"pixel data and nothing else, {name}", head(form) + data, "no data element in front of its pixel data"
     yield "lengths beyond the file", head(EXPLICIT) + struct.pack("<HH2sHI", 9, 0x10, b"OB", 0, 0xFFFFFFF0) + bytes(1000), "says 4294967280 bytes"
 
 
@@ -200,7 +202,7 @@ class Bombs(unittest.TestCase):
         sanitized = b"__asan_init" in subprocess.run(["nm", "-D", SUTURE], capture_output=True).stdout
         with tempfile.TemporaryDirectory() as folder:
             made = make(folder)
-            self.assertEqual(len(made), 38)
+            self.assertEqual(len(made), 40)
             for i, (name, reason) in enumerate(made):
                 path, out = f"{folder}/{i}.dcm", pathlib.Path(f"{folder}/x.npy")
                 code, text, seconds, memory = measured([SUTURE, "dicom", "decode", path, "--out", out])
