@@ -302,7 +302,7 @@ static void plan(su_model *m, su_arena *a, int32_t batch, bool backward)
     for (int i = 0; i < m->config.streams; i++) {
         /* Without a backward pass one tower runs at a time, so all share the same memory. */
         if (!backward) su_arena_release(a, start);
-        su_tower_plan(m->tower[i], a, batch, backward && !su_model_frozen(m, i), m->checkpointing);
+        su_tower_plan(m->tower[i], a, batch, backward && !su_model_frozen(m, i), m->checkpointing, m->tokens[i]);
         if (a->used > end) end = a->used;
         if (m->config.stream[i].tower.width > widest) widest = m->config.stream[i].tower.width;
     }

@@ -36,6 +36,7 @@ typedef struct {
     char sha256[65];         /* of model.safetensors, when opened from a folder */
     bool any_recipe; /* false; a caller sets it to take datasets of another recipe, of the same size */
     su_checkpointing checkpointing; /* NONE; a caller sets it before it plans: of towers that learn */
+    bool tokens[SU_MAX_STREAMS];    /* false; a caller that reads su_tower_output sets it before it plans */
     /* buffers */
     void *arena_memory;
     int32_t planned; /* samples a call; 0: not planned */

@@ -17,6 +17,7 @@ struct su_tower {
     /* buffers (device), planned */
     int32_t max_batch;
     bool backward;
+    bool whole; /* the last block forms all tokens; else only what is pooled, the class token */
     su_block_stack stack;
     uint8_t *images;
     void *patches, *embedded; /* ViT: [B*kept, C*P*P], [B*kept + 1, width] */
@@ -178,7 +179,7 @@ void su_tower_free(su_tower *t)
 
 /* --- buffers -------------------------------------------------------------------------------------------- */
 
-void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward, su_checkpointing level)
+void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward, su_checkpointing level, bool tokens)
 {
     const su_tower_config *c = &t->config;
     su_device *d = t->device;
@@ -187,6 +188,7 @@ void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward, s
     bool vit = c->kind == SU_TOWER_VIT;
     t->max_batch = max_batch;
     t->backward = backward;
+    t->whole = tokens || c->pooling != SU_POOLING_CLS;
     int32_t *host = su_realloc(t->host, rows * LISTS, sizeof *host);
     if (host) t->host = host;
     if (!host) a->overflow = true;
@@ -208,7 +210,8 @@ void su_tower_plan(su_tower *t, su_arena *a, int32_t max_batch, bool backward, s
     if (backward) t->d_pooled = su_arena_take(a, batch * w, act);
     t->index = su_arena_take(a, rows * LISTS, sizeof(int32_t));
     t->lengths = su_arena_take(a, batch, sizeof(int32_t));
-    su_block_stack_plan(&t->stack, a, d, t->blocks, c->depth, (int64_t)rows, 0, backward, level);
+    su_block_stack_plan(&t->stack, a, d, t->blocks, c->depth, (int64_t)rows, (int64_t)(t->whole ? rows : batch), 0, backward,
+                        level);
 }
 
 /* --- indexes -------------------------------------------------------------------------------------------- */
@@ -302,7 +305,14 @@ static su_block_call block_call(const su_tower *t, const su_tower_input *in)
                            .train = in->train,
                            .key = key,
                            .first = in->first,
+                           .wanted = t->whole ? NULL : device_list(t, LIST_CLS_ROW),
                            .lengths = t->config.kind == SU_TOWER_BERT ? t->lengths : NULL};
+}
+
+/* Rows behind the last block. */
+static int64_t rows_behind(const su_tower *t, const su_tower_input *in)
+{
+    return t->whole ? (int64_t)in->batch * t->tokens_now : in->batch;
 }
 
 static void embed_dropout(const su_tower *t, const su_tower_input *in, void *x)
@@ -400,17 +410,19 @@ su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled,
         su_status st = bert_embed(t, in, err);
         if (st) return st;
     }
-    int64_t rows = (int64_t)in->batch * t->tokens_now;
     su_block_call call = block_call(t, in);
     su_stream stream = su_block_stack_forward(&t->stack, t->params, &call, t->tokens, NULL);
     void *out = stream.x;
     if (vit) {
-        su_stream_norm(d, &stream, t->norm_out, t->norm_sum, t->norm_mean, t->norm_rstd,
+        out = t->whole ? t->norm_out : t->pooled;
+        su_stream_norm(d, &stream, out, t->norm_sum, t->norm_mean, t->norm_rstd,
                        su_param_weight(t->params, t->norm_w), su_param_weight(t->params, t->norm_b), c->eps,
-                       rows, c->width);
-        out = t->norm_out;
+                       rows_behind(t, in), c->width);
+    } else if (!t->whole) {
+        d->ops->copy(d, t->pooled, out, (size_t)in->batch * (size_t)c->width * su_dtype_size(d->act));
     }
-    t->output = out;
+    t->output = t->whole ? out : NULL;
+    if (!t->whole) return SU_OK;
     if (c->pooling == SU_POOLING_CLS)
         d->ops->gather(d, t->pooled, false, out, device_list(t, LIST_CLS_ROW), in->batch, c->width);
     else
@@ -429,10 +441,13 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
     su_params *p = t->params;
     bool vit = c->kind == SU_TOWER_VIT;
     if (!t->backward) return su_fail(err, SU_EINVAL, "the tower was planned without a backward pass");
-    int64_t rows = (int64_t)in->batch * t->tokens_now;
+    if (!t->whole && d_tokens) return su_fail(err, SU_EINVAL, "the tower was planned without its tokens");
+    int64_t rows = (int64_t)in->batch * t->tokens_now, behind = rows_behind(t, in);
     void *dx = t->d_tokens;
-    if (!d_pooled || c->pooling == SU_POOLING_CLS) {
-        d->ops->zero(d, dx, (size_t)(rows * c->width) * su_dtype_size(d->act));
+    if (!t->whole && d_pooled) {
+        d->ops->copy(d, dx, d_pooled, (size_t)(behind * c->width) * su_dtype_size(d->act));
+    } else if (!d_pooled || c->pooling == SU_POOLING_CLS) {
+        d->ops->zero(d, dx, (size_t)(behind * c->width) * su_dtype_size(d->act));
         if (d_pooled)
             d->ops->scatter_add(d, dx, false, d_pooled, device_list(t, LIST_CLS_ROW), in->batch, c->width);
     } else {
@@ -442,7 +457,7 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
     if (d_tokens) d->ops->add(d, dx, dx, d_tokens, rows * c->width);
     if (vit)
         d->ops->norm_backward(d, dx, false, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
-                              t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), rows,
+                              t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), behind,
                               c->width);
     su_block_call call = block_call(t, in);
     su_block_stack_backward(&t->stack, p, &call, dx, NULL, NULL);

@@ -60,21 +60,23 @@ int32_t su_tower_tokens(const su_tower *t); /* ViT: 1 + all patches; BERT: max_t
 
 /* Plans device buffers for calls of at most max_batch samples; with `backward` what backward needs is kept, as
  * `level` says (nn/stack.h), without it all blocks share one block's buffers. Measure first, then again on real
- * memory (see su_arena). */
-void su_tower_plan(su_tower *t, su_arena *arena, int32_t max_batch, bool backward, su_checkpointing level);
+ * memory (see su_arena). Without `tokens` su_tower_output is not wanted, and where the class token is pooled the
+ * last block forms nothing that is not read. */
+void su_tower_plan(su_tower *t, su_arena *arena, int32_t max_batch, bool backward, su_checkpointing level, bool tokens);
 
 /* The tower's own buffers, valid until its next call: pooled act [batch, width], and room for its gradient. */
 void *su_tower_pooled(const su_tower *t);
 void *su_tower_d_pooled(const su_tower *t);
 /* The tokens of the last forward, behind the last norm: act [batch, *tokens, width] (ViT: the class token
- * first; with patch dropout fewer than su_tower_tokens). Valid until the next backward or forward. */
+ * first; with patch dropout fewer than su_tower_tokens). Valid until the next backward or forward. NULL: planned
+ * without. */
 const void *su_tower_output(const su_tower *t, int32_t *tokens);
 
 /* *pooled: su_tower_pooled(t). */
 su_status su_tower_forward(su_tower *t, const su_tower_input *in, void **pooled, su_error *err);
 /* After the forward of the same input. d_pooled: act [batch, width]; d_tokens: act, gradient at
- * su_tower_output besides what comes through the pooling. Either may be NULL. Parameter gradients are added
- * to the table. */
+ * su_tower_output, if it was planned for, besides what comes through the pooling. Either may be NULL. Parameter
+ * gradients are added to the table. */
 su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d_pooled, const void *d_tokens,
                             su_error *err);
 

@@ -128,11 +128,11 @@ int main(int argc, char **argv)
     su_arena a;
     void *arena = NULL, *memory = NULL;
     su_arena_measure(&a);
-    su_tower_plan(b.tower, &a, ENCODE, false, SU_CHECKPOINTING_NONE);
+    su_tower_plan(b.tower, &a, ENCODE, false, SU_CHECKPOINTING_NONE, true);
     size_t size = a.peak;
     check(b.device->ops->alloc(b.device, size, &arena, &err), &err);
     su_arena_init(&a, arena, size);
-    su_tower_plan(b.tower, &a, ENCODE, false, SU_CHECKPOINTING_NONE);
+    su_tower_plan(b.tower, &a, ENCODE, false, SU_CHECKPOINTING_NONE, true);
     check(b.device->ops->alloc(b.device, (size_t)b.count * MEMORY * WIDTH * sizeof(float), &memory, &err),
           &err);
     b.memory = memory;

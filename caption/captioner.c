@@ -34,6 +34,7 @@ static su_status add_decoder(su_captioner *c, const su_decoder_config *config, s
 {
     c->stream = su_model_stream_of(c->model, SU_TOWER_VIT);
     if (c->stream < 0) return su_fail(err, SU_EINVAL, "the model has no image tower");
+    c->model->tokens[c->stream] = true;
     if (config->memory_width != c->model->config.stream[c->stream].tower.width)
         return su_fail(err, SU_EMISMATCH, "the decoder reads image tokens %d wide, the tower's are %d wide",
                        config->memory_width, c->model->config.stream[c->stream].tower.width);

@@ -125,7 +125,8 @@ void su_decoder_plan(su_decoder *d, su_arena *a, int32_t max_batch, int32_t max_
     d->loss = su_arena_take(a, 1, acc);
     d->logits = su_arena_take(a, head * (size_t)c->vocabulary, act);
     if (backward) d->d_tokens = su_arena_take(a, n * w, act);
-    su_block_stack_plan(&d->stack, a, d->device, d->blocks, c->depth, rows, memory_rows, backward, level);
+    su_block_stack_plan(&d->stack, a, d->device, d->blocks, c->depth, rows, rows, memory_rows, backward,
+                        level);
 }
 
 /* --- forward ------------------------------------------------------------------------------------------- */

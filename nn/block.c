@@ -106,20 +106,21 @@ su_status su_block_add(su_params *p, const su_block_config *c, const su_block_na
 
 /* --- buffers -------------------------------------------------------------------------------------------- */
 
-void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
+void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows, int64_t behind,
                    int64_t memory_rows, bool lean, bool backward, const su_block_scratch *scratch, su_block_saved *s)
 {
     size_t act = su_dtype_size(d->act), acc = su_dtype_size(d->acc);
-    size_t n = (size_t)rows, w = (size_t)c->width, heads = (size_t)c->heads;
+    size_t all = (size_t)rows, n = (size_t)behind, w = (size_t)c->width, heads = (size_t)c->heads;
     *s = (su_block_saved){.lean = lean};
     for (int i = SELF; i <= MLP; i++) {
         if (i == CROSS && !c->cross) continue;
         if (!c->pre_norm || i != SELF) s->input[i] = su_arena_take(a, n * w, act);
-        s->mean[i] = su_arena_take(a, n, acc);
-        s->rstd[i] = su_arena_take(a, n, acc);
-        if (c->pre_norm || i != SELF) s->normed[i] = lean ? scratch->narrow : su_arena_take(a, n * w, act);
+        size_t normed = c->pre_norm && i == SELF ? all : n;
+        s->mean[i] = su_arena_take(a, normed, acc);
+        s->rstd[i] = su_arena_take(a, normed, acc);
+        if (c->pre_norm || i != SELF) s->normed[i] = lean ? scratch->narrow : su_arena_take(a, normed * w, act);
     }
-    s->qkv = su_arena_take(a, n * w * 3, act);
+    s->qkv = su_arena_take(a, (2 * all + n) * w, act);
     s->attended = su_arena_take(a, n * w, act);
     s->lse = su_arena_take(a, n * heads, acc);
     if (c->cross) {
@@ -159,6 +160,12 @@ void su_stream_norm(su_device *d, const su_stream *s, void *y, void *sum, void *
     }
 }
 
+/* Rows behind the block's attention. */
+static int64_t rows_behind(const su_block_call *call)
+{
+    return call->wanted ? call->batch : (int64_t)call->batch * call->tokens;
+}
+
 /* elements: of a sample; a counter serves four of them (stochastic depth takes a counter a sample). */
 static su_rng_key key_of(const su_block_call *call, int offset, int branch, int64_t elements)
 {
@@ -170,20 +177,21 @@ static su_rng_key key_of(const su_block_call *call, int offset, int branch, int6
 
 static su_attention self_attention(const su_block_config *c, const su_block_call *call)
 {
+    int32_t queries = call->wanted ? 1 : call->tokens;
     return (su_attention){.batch = call->batch,
                           .heads = c->heads,
                           .dim = c->width / c->heads,
-                          .tq = call->tokens,
+                          .tq = queries,
                           .tk = call->tokens,
-                          .q_stride = 3 * (int64_t)c->width,
-                          .kv_stride = 3 * (int64_t)c->width,
+                          .q_stride = (call->wanted ? 1 : 3) * (int64_t)c->width,
+                          .kv_stride = (call->wanted ? 2 : 3) * (int64_t)c->width,
                           .o_stride = c->width,
                           .lengths = call->lengths,
                           .causal = c->causal,
                           .scale = 1.0 / sqrt((double)c->width / c->heads),
                           .dropout = call->train ? c->attention_dropout : 0.0,
                           .key = key_of(call, KEY_ATTENTION, SELF,
-                                        (int64_t)c->heads * call->tokens * call->tokens)};
+                                        (int64_t)c->heads * queries * call->tokens)};
 }
 
 static su_attention cross_attention(const su_block_config *c, const su_block_call *call)
@@ -203,20 +211,39 @@ static su_attention cross_attention(const su_block_config *c, const su_block_cal
                                         (int64_t)c->heads * call->tokens * call->memory_tokens)};
 }
 
+/* Where queries, keys and values begin in a buffer for the three, or their gradients. */
+typedef struct {
+    void *q, *k, *v;
+} heads_of;
+
+static heads_of heads_at(const su_device *d, const su_block_config *c, const su_block_call *call, void *qkv)
+{
+    int64_t w = c->width, kv = 2 * w * call->batch * call->tokens;
+    return call->wanted ? (heads_of){su_act_at(d, qkv, kv), qkv, su_act_at(d, qkv, w)}
+                        : (heads_of){qkv, su_act_at(d, qkv, w), su_act_at(d, qkv, 2 * w)};
+}
+
 /* branch = f(in) for one of the three, without dropout. again: of the MLP no more than backward reads. */
 static void branch_forward(const su_block *b, const su_params *p, const su_block_call *call, int which,
-                           const void *in, const void *memory, void *branch, su_block_saved *s, bool again)
+                           const void *in, const void *memory, void *branch, su_block_saved *s,
+                           const su_block_scratch *scratch, bool again)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
-    int64_t rows = (int64_t)call->batch * call->tokens;
+    int64_t all = (int64_t)call->batch * call->tokens, rows = rows_behind(call);
     int32_t w = c->width;
 #define WEIGHT(index) su_param_weight(p, b->index)
     if (which == SELF) {
         su_attention a = self_attention(c, call);
-        d->ops->linear(d, s->qkv, NULL, in, WEIGHT(qkv_w), WEIGHT(qkv_b), SU_ACT_NONE, rows, 3 * w, w);
-        d->ops->attention(d, &a, s->attended, s->lse, s->qkv, su_act_at(d, s->qkv, w),
-                          su_act_at(d, s->qkv, 2 * w));
+        heads_of h = heads_at(d, c, call, s->qkv);
+        if (call->wanted) {
+            d->ops->gather(d, scratch->wide, false, in, call->wanted, rows, w);
+            d->ops->linear(d, h.q, NULL, scratch->wide, WEIGHT(qkv_w), WEIGHT(qkv_b), SU_ACT_NONE, rows, w, w);
+            d->ops->linear(d, h.k, NULL, in, WEIGHT(qkv_w + 1), WEIGHT(qkv_b + 1), SU_ACT_NONE, all, 2 * w, w);
+        } else {
+            d->ops->linear(d, s->qkv, NULL, in, WEIGHT(qkv_w), WEIGHT(qkv_b), SU_ACT_NONE, rows, 3 * w, w);
+        }
+        d->ops->attention(d, &a, s->attended, s->lse, h.q, h.k, h.v);
         d->ops->linear(d, branch, NULL, s->attended, WEIGHT(out_w), WEIGHT(out_b), SU_ACT_NONE, rows, w, w);
     } else if (which == CROSS) {
         su_attention a = cross_attention(c, call);
@@ -240,7 +267,7 @@ static void branch_forward(const su_block *b, const su_params *p, const su_block
 static void branch_noise(const su_block *b, su_device *d, const su_block_call *call, int which, void *branch)
 {
     if (!call->train) return;
-    int64_t sample = (int64_t)call->tokens * b->config.width;
+    int64_t sample = rows_behind(call) / call->batch * b->config.width;
     if (b->config.dropout > 0.0)
         d->ops->dropout(d, branch, branch, b->config.dropout, key_of(call, KEY_BRANCH, which, sample),
                         call->batch * sample);
@@ -255,28 +282,35 @@ static su_stream run(const su_block *b, const su_params *p, const su_block_call 
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
-    int64_t rows = (int64_t)call->batch * call->tokens;
+    int64_t all = (int64_t)call->batch * call->tokens, behind = rows_behind(call);
     void *branch = scratch->branch;
     if (!c->pre_norm) s->normed[SELF] = at.x;
     for (int i = SELF; i <= MLP; i++) {
         if (i == CROSS && !c->cross) continue;
         const void *gamma = su_param_weight(p, b->norm_w[i]), *beta = su_param_weight(p, b->norm_b[i]);
         bool end = again && i == MLP;
+        bool picks = i == SELF && call->wanted; /* the stream has the wanted rows alone from here on */
         if (c->pre_norm) {
             su_stream_norm(d, &at, s->normed[i], s->input[i], s->mean[i], s->rstd[i], gamma, beta, c->eps,
-                           rows, c->width);
-            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, again);
+                           i == SELF ? all : behind, c->width);
+            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, scratch, again);
             if (end) break;
             branch_noise(b, d, call, i, branch);
-            at = (su_stream){.x = s->input[i], .delta = branch};
+            at = (su_stream){.x = s->input[picks ? MLP : i], .delta = branch};
+            if (picks) d->ops->gather(d, at.x, false, s->input[i], call->wanted, behind, c->width);
         } else {
             int next = i == SELF && c->cross ? CROSS : MLP;
             void *y = i == MLP ? s->output : s->normed[next];
-            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, again);
+            const void *residual = s->normed[i];
+            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, scratch, again);
             if (end) break;
             branch_noise(b, d, call, i, branch);
-            d->ops->norm(d, y, s->input[i], s->mean[i], s->rstd[i], branch, s->normed[i], gamma, beta, c->eps,
-                         rows, c->width);
+            if (picks) {
+                d->ops->gather(d, s->input[i], false, residual, call->wanted, behind, c->width);
+                residual = s->input[i];
+            }
+            d->ops->norm(d, y, s->input[i], s->mean[i], s->rstd[i], branch, residual, gamma, beta, c->eps,
+                         behind, c->width);
             at = (su_stream){.x = y};
         }
     }
@@ -325,27 +359,36 @@ static const void *branch_input(const su_block *b, const su_params *p, int64_t r
     return scratch->branch;
 }
 
-/* d_in (+)= gradient of one branch at its input, given `dy` at its output (dy may be scratch->branch). */
+/* d_in (+)= gradient of one branch at its input, given `dy` at its output (dy may be scratch->branch). Where rows are
+ * wanted, self-attention's d_in has all rows, and what it is added to, in its place, the wanted ones. */
 static void branch_backward(const su_block *b, const su_params *p, const su_block_call *call, int which,
                             void *d_in, bool add, const void *dy, const void *memory, void *d_memory,
                             const su_block_saved *s, const su_block_scratch *scratch)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
-    int64_t rows = (int64_t)call->batch * call->tokens;
+    int64_t all = (int64_t)call->batch * call->tokens, rows = rows_behind(call);
     int32_t w = c->width;
 #define GRAD(index) su_param_grad(p, b->index)
     if (which == SELF) {
         su_attention a = self_attention(c, call);
-        void *dqkv = scratch->wide;
+        heads_of h = heads_at(d, c, call, s->qkv), dh = heads_at(d, c, call, scratch->wide);
         d->ops->linear_backward(d, scratch->narrow, false, GRAD(out_w), GRAD(out_b), dy, s->attended,
                                 WEIGHT(out_w), rows, w, w);
-        d->ops->attention_backward(d, &a, dqkv, su_act_at(d, dqkv, w), su_act_at(d, dqkv, 2 * w),
-                                   scratch->narrow, s->attended, s->lse, s->qkv, su_act_at(d, s->qkv, w),
-                                   su_act_at(d, s->qkv, 2 * w));
-        const void *in = branch_input(b, p, rows, which, s, scratch); /* dy is not needed any more */
-        d->ops->linear_backward(d, d_in, add, GRAD(qkv_w), GRAD(qkv_b), dqkv, in, WEIGHT(qkv_w), rows, 3 * w,
-                                w);
+        d->ops->attention_backward(d, &a, dh.q, dh.k, dh.v, scratch->narrow, s->attended, s->lse, h.q, h.k, h.v);
+        const void *in = branch_input(b, p, all, which, s, scratch); /* dy is not needed any more */
+        if (!call->wanted) {
+            d->ops->linear_backward(d, d_in, add, GRAD(qkv_w), GRAD(qkv_b), dh.q, in, WEIGHT(qkv_w), rows, 3 * w, w);
+            return;
+        }
+        void *picked = scratch->narrow, *d_picked = s->attended; /* neither is needed any more */
+        d->ops->gather(d, picked, false, in, call->wanted, rows, w);
+        d->ops->linear_backward(d, d_picked, false, GRAD(qkv_w), GRAD(qkv_b), dh.q, picked, WEIGHT(qkv_w), rows, w, w);
+        if (add) d->ops->add(d, d_picked, d_picked, d_in, rows * w);
+        d->ops->linear_backward(d, d_in, false, GRAD(qkv_w + 1), GRAD(qkv_b + 1), dh.k, in, WEIGHT(qkv_w + 1), all,
+                                2 * w, w);
+        d->ops->gather(d, d_picked, true, d_in, call->wanted, rows, w);
+        d->ops->scatter(d, d_in, d_picked, call->wanted, rows, w);
     } else if (which == CROSS) {
         su_attention a = cross_attention(c, call);
         int64_t memory_rows = (int64_t)call->batch * call->memory_tokens;
@@ -378,7 +421,7 @@ void su_block_backward(const su_block *b, const su_params *p, const su_block_cal
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
-    int64_t rows = (int64_t)call->batch * call->tokens, n = rows * c->width;
+    int64_t all = (int64_t)call->batch * call->tokens, behind = rows_behind(call), n = behind * c->width;
     bool noise = call->train && (c->dropout > 0.0 || c->drop_path > 0.0);
     for (int i = MLP; i >= SELF; i--) {
         if (i == CROSS && !c->cross) continue;
@@ -387,7 +430,7 @@ void su_block_backward(const su_block *b, const su_params *p, const su_block_cal
         if (!c->pre_norm) /* dx becomes the gradient at the sum, which both the branch and the residual path
                              receive */
             d->ops->norm_backward(d, dx, false, dgamma, dbeta, dx, s->input[i], s->mean[i], s->rstd[i], gamma,
-                                  rows, c->width);
+                                  behind, c->width);
         const void *dy = dx;
         if (noise) {
             d->ops->copy(d, scratch->branch, dx, (size_t)n * su_dtype_size(d->act));
@@ -397,8 +440,14 @@ void su_block_backward(const su_block *b, const su_params *p, const su_block_cal
         if (c->pre_norm) { /* d_in goes to narrow: it is free again when the branch's last product is formed
                             */
             branch_backward(b, p, call, i, scratch->narrow, false, dy, memory, d_memory, s, scratch);
-            d->ops->norm_backward(d, dx, true, dgamma, dbeta, scratch->narrow, s->input[i], s->mean[i],
-                                  s->rstd[i], gamma, rows, c->width);
+            bool picks = i == SELF && call->wanted;
+            if (picks) d->ops->copy(d, scratch->branch, dx, (size_t)n * su_dtype_size(d->act));
+            d->ops->norm_backward(d, dx, !picks, dgamma, dbeta, scratch->narrow, s->input[i], s->mean[i],
+                                  s->rstd[i], gamma, i == SELF ? all : behind, c->width);
+            if (picks) {
+                d->ops->gather(d, scratch->branch, true, dx, call->wanted, behind, c->width);
+                d->ops->scatter(d, dx, scratch->branch, call->wanted, behind, c->width);
+            }
         } else {
             branch_backward(b, p, call, i, dx, true, dy, memory, d_memory, s, scratch);
         }

@@ -56,12 +56,17 @@ typedef struct {
 su_status su_block_add(su_params *p, const su_block_config *config, const su_block_names *names,
                        const char *prefix, int group, su_block *block, su_error *err);
 
-/* Per-call shape. lengths and memory_lengths: device int32 [batch] or NULL. */
+/* Per-call shape. lengths and memory_lengths: device int32 [batch] or NULL. wanted: device int32 [batch], ascending:
+ * the rows of x, one of each sample, whose values alone are read behind the block; NULL: all. Then queries, the rest
+ * of attention's branch and the MLP are formed for those rows, keys and values for all; the block's output and the
+ * gradient that comes back have `batch` rows. It is what the whole block gives for them, to rounding. Not with
+ * cross-attention nor causal; dropout draws by the rows that there are. */
 typedef struct {
     int32_t batch, tokens;
     const int32_t *lengths;
     int32_t memory_tokens;
     const int32_t *memory_lengths;
+    const int32_t *wanted;
     bool train;     /* dropout and stochastic depth are on */
     su_rng_key key; /* key.layer: this block's first id; a block uses 16 */
     int64_t first;  /* sample 0's number in the whole batch: a piece draws what its samples draw in the whole,
@@ -74,7 +79,7 @@ typedef struct {
     void *mean[3], *rstd[3];
     void *normed[3]; /* act: each branch's input. Post-norm: the previous norm's output; [0] is the caller's x
                       */
-    void *qkv, *attended, *lse;
+    void *qkv, *attended, *lse; /* qkv, where rows are wanted: keys and values of all, then queries */
     void *cq, *ckv, *cattended, *clse;
     void *pre, *hidden; /* act [rows, mlp] */
     void *output;       /* post-norm: the block's result */
@@ -89,10 +94,11 @@ typedef struct {
     void *output; /* act [rows, width]: of lean post-norm blocks, else NULL */
 } su_block_scratch;
 
-/* Plans the buffers of one block for at most `rows` = batch*tokens rows and `memory_rows` memory rows. A lean
+/* Plans the buffers of one block for at most `rows` = batch*tokens rows, of which `behind` are wanted behind it, and
+ * `memory_rows` memory rows. A lean
  * block keeps no output of a norm or of the activation: backward costs one pass more over each, and no product. Without `backward`
  * there is no pre. */
-void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
+void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows, int64_t behind,
                    int64_t memory_rows, bool lean, bool backward, const su_block_scratch *scratch,
                    su_block_saved *saved);
 void su_block_plan_scratch(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows,
@@ -117,7 +123,8 @@ void su_block_again(const su_block *b, const su_params *p, const su_block_call *
 void su_block_output_again(const su_block *b, const su_params *p, int64_t rows, const su_block_saved *saved,
                            void *y);
 
-/* dx: act [rows, width], in: gradient at the block's output value, out: at its input value. d_memory (cross
+/* dx: act [rows, width], in: gradient at the block's output value (of the wanted rows), out: at its input value.
+ * d_memory (cross
  * only): act, gradient is ADDED, may be NULL. */
 void su_block_backward(const su_block *b, const su_params *p, const su_block_call *call, void *dx,
                        const void *memory, void *d_memory, const su_block_saved *saved,

@@ -21,7 +21,7 @@ static void plan_kept(su_arena *a, const su_device *d, const su_block_config *c,
 }
 
 void su_block_stack_plan(su_block_stack *s, su_arena *a, const su_device *d, const su_block *blocks,
-                         int32_t depth, int64_t rows, int64_t memory_rows, bool backward,
+                         int32_t depth, int64_t rows, int64_t last, int64_t memory_rows, bool backward,
                          su_checkpointing level)
 {
     const su_block_config *c = &blocks[0].config;
@@ -37,11 +37,13 @@ void su_block_stack_plan(su_block_stack *s, su_arena *a, const su_device *d, con
     s->level = level;
     s->saved = list;
     su_block_plan_scratch(a, d, c, rows, memory_rows, lean, &s->scratch);
-    su_block_plan(a, d, c, rows, memory_rows, lean, backward, &s->scratch, &list[0]);
+    su_block_plan(a, d, c, rows, depth == 1 ? last : rows, memory_rows, lean, backward, &s->scratch, &list[0]);
     for (int32_t i = 1; i < depth; i++) {
         bool first = i == 1 && c->pre_norm; /* without backward the others share its input */
         list[i] = list[i - 1];
-        if (own) su_block_plan(a, d, c, rows, memory_rows, lean, backward, &s->scratch, &list[i]);
+        if (own)
+            su_block_plan(a, d, c, rows, i == depth - 1 ? last : rows, memory_rows, lean, backward, &s->scratch,
+                          &list[i]);
         if (own ? c->pre_norm : backward || first) plan_kept(a, d, c, (size_t)rows, &list[i]);
     }
 }
@@ -54,9 +56,10 @@ void su_block_stack_free(su_block_stack *s)
 
 /* --- forward, backward ---------------------------------------------------------------------------------- */
 
-static su_block_call call_of(const su_block_call *first, int32_t block)
+static su_block_call call_of(const su_block_stack *s, const su_block_call *first, int32_t block)
 {
     su_block_call call = *first;
+    if (block < s->depth - 1) call.wanted = NULL;
     call.key.layer += 16u * (uint32_t)block;
     return call;
 }
@@ -67,7 +70,7 @@ su_stream su_block_stack_forward(su_block_stack *s, const su_params *p, const su
     su_stream stream = {.x = x};
     if (s->blocks[0].config.pre_norm) s->saved[0].input[SELF] = x;
     for (int32_t i = 0; i < s->depth; i++) {
-        su_block_call one = call_of(call, i);
+        su_block_call one = call_of(s, call, i);
         su_block_forward(&s->blocks[i], p, &one, &stream, memory, &s->saved[i], &s->scratch);
     }
     return stream;
@@ -80,7 +83,7 @@ void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_blo
     for (int32_t i = s->depth - 1; i >= 0; i--) {
         const su_block *b = &s->blocks[i];
         su_block_saved *saved = &s->saved[i];
-        su_block_call one = call_of(call, i);
+        su_block_call one = call_of(s, call, i);
         if (saved->lean && !b->config.pre_norm && i > 0)
             su_block_output_again(b - 1, p, rows, saved - 1, saved->normed[SELF]);
         if (s->level == SU_CHECKPOINTING_FULL && i < s->depth - 1) /* the last block's are still there */

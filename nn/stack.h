@@ -36,16 +36,17 @@ typedef struct {
     su_block_scratch scratch;
 } su_block_stack;
 
-/* Plans buffers for calls of at most `rows` = batch*tokens rows and `memory_rows` memory rows. Without
+/* Plans buffers for calls of at most `rows` = batch*tokens rows, of which `last` are wanted behind the last block (all,
+ * or one of each sample), and `memory_rows` memory rows. Without
  * `backward` nothing is kept and the level does not matter. Without host memory for the list, a->overflow is
  * set. */
 void su_block_stack_plan(su_block_stack *s, su_arena *a, const su_device *d, const su_block *blocks,
-                         int32_t depth, int64_t rows, int64_t memory_rows, bool backward,
+                         int32_t depth, int64_t rows, int64_t last, int64_t memory_rows, bool backward,
                          su_checkpointing level);
 void su_block_stack_free(su_block_stack *s); /* what plan took from the host */
 
 /* x -> the stream behind the last block (see su_block_forward), valid until the next backward or forward. x
- * stays in place until backward. call->key.layer: the first block's; each uses 16. */
+ * stays in place until backward. call->key.layer: the first block's; each uses 16. call->wanted: behind the last. */
 su_stream su_block_stack_forward(su_block_stack *s, const su_params *p, const su_block_call *call, void *x,
                                  const void *memory);
 /* After the forward of the same call. dx, d_memory: see su_block_backward. */

@@ -27,10 +27,10 @@ static void plan_tower(job *j)
 {
     su_arena a;
     su_arena_measure(&a);
-    su_tower_plan(j->tower, &a, j->batch, false, SU_CHECKPOINTING_NONE);
+    su_tower_plan(j->tower, &a, j->batch, false, SU_CHECKPOINTING_NONE, true);
     const size_t bytes = a.peak;
     su_arena_init(&a, take(j->device, bytes), bytes);
-    su_tower_plan(j->tower, &a, j->batch, false, SU_CHECKPOINTING_NONE);
+    su_tower_plan(j->tower, &a, j->batch, false, SU_CHECKPOINTING_NONE, true);
     printf("plan %zu\n", bytes + su_params_bytes(&j->params, false) + su_generator_bytes(j->generator));
 }
 

@@ -41,7 +41,7 @@ typedef struct {
 static void plan_towers(job *j, su_arena *a, bool train)
 {
     for (int k = 0; k < STREAMS; k++) {
-        su_tower_plan(j->s[k].tower, a, j->micro, train, j->level);
+        su_tower_plan(j->s[k].tower, a, j->micro, train, j->level, false);
         j->s[k].projected = su_arena_take(a, (size_t)j->micro * DIM, su_dtype_size(j->device->act));
     }
 }

@@ -8,6 +8,7 @@ typedef struct {
     su_params params;
     su_tower *tower;
     su_checkpointing level;
+    bool tokens; /* planned for su_tower_output */
     void *memory;
 } fixture;
 
@@ -40,11 +41,11 @@ static void plan(fixture *f, int32_t batch, bool backward)
     su_arena a;
     f->device->ops->release(f->device, f->memory);
     su_arena_measure(&a);
-    su_tower_plan(f->tower, &a, batch, backward, f->level);
+    su_tower_plan(f->tower, &a, batch, backward, f->level, f->tokens);
     size_t size = a.peak;
     f->memory = check_room(f->device, size);
     su_arena_init(&a, f->memory, size);
-    su_tower_plan(f->tower, &a, batch, backward, f->level);
+    su_tower_plan(f->tower, &a, batch, backward, f->level, f->tokens);
     assert_false(a.overflow);
     assert_int_equal(a.used, size);
 }
@@ -94,12 +95,23 @@ static void backward(fixture *f, const su_tower_input *in, const double *upstrea
 static void equals_transformers(const char *path, su_tower_config c, const char *tolerance, su_dtype type,
                                 int threads)
 {
-    static const char *const poolings[] = {"cls/", "mean/"};
-    for (int k = 0; k < 2; k++) {
+    static const struct {
+        su_pooling pooling;
+        bool tokens;
+        su_checkpointing level;
+    } cases[] = {{SU_POOLING_CLS, true, SU_CHECKPOINTING_NONE},
+                 {SU_POOLING_CLS, false, SU_CHECKPOINTING_NONE},
+                 {SU_POOLING_CLS, false, SU_CHECKPOINTING_SELECTIVE},
+                 {SU_POOLING_CLS, false, SU_CHECKPOINTING_FULL},
+                 {SU_POOLING_MEAN, false, SU_CHECKPOINTING_NONE}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         su_safetensors *file = golden_open(path);
         fixture f;
-        c.pooling = k == 0 ? SU_POOLING_CLS : SU_POOLING_MEAN;
+        const char *pooling = cases[k].pooling == SU_POOLING_CLS ? "cls/" : "mean/";
+        c.pooling = cases[k].pooling;
         begin(&f, &c, type, threads);
+        f.tokens = cases[k].tokens;
+        f.level = cases[k].level;
         golden_set(&f.params, file);
         bool vit = c.kind == SU_TOWER_VIT;
         su_tower_input in = {.batch = vit ? 3 : 4, .train = true}; /* train: all rates are zero */
@@ -108,11 +120,11 @@ static void equals_transformers(const char *path, su_tower_config c, const char 
         else
             in.ids = golden_raw(file, "", "ids"), in.lengths = golden_raw(file, "", "lengths");
         plan(&f, 5, true); /* planned for more than the call brings */
-        check_close("pooled", pooled_values(&f, &in), golden_values(file, poolings[k], "pooled", NULL),
+        check_close("pooled", pooled_values(&f, &in), golden_values(file, pooling, "pooled", NULL),
                     (int64_t)in.batch * c.width, su_tolerance(tolerance));
-        backward(&f, &in, golden_values(file, poolings[k], "upstream", NULL));
+        backward(&f, &in, golden_values(file, pooling, "upstream", NULL));
         char front[32];
-        snprintf(front, sizeof front, "%sgrad/", poolings[k]);
+        snprintf(front, sizeof front, "%sgrad/", pooling);
         golden_gradients(&f.params, file, front, su_tolerance(tolerance));
         su_safetensors_close(file);
         end(&f);
@@ -145,6 +157,7 @@ static void gradients_enter_at_the_tokens_as_they_do_through_the_pooling(void **
         su_safetensors *file = golden_open(vit ? TOWERS "vit.safetensors" : TOWERS "bert.safetensors");
         fixture f;
         begin(&f, &c, SU_DTYPE_F64, 1);
+        f.tokens = true;
         golden_set(&f.params, file);
         su_tower_input in = {.batch = vit ? 3 : 4, .train = true};
         if (vit)
@@ -256,17 +269,26 @@ static uint8_t *random_images(int64_t n, uint64_t seed)
     return x;
 }
 
+static const struct {
+    su_pooling pooling;
+    su_checkpointing level;
+    int32_t depth;
+} dropout_cases[] = {{SU_POOLING_CLS, SU_CHECKPOINTING_NONE, 2},
+                     {SU_POOLING_CLS, SU_CHECKPOINTING_FULL, 2},
+                     {SU_POOLING_CLS, SU_CHECKPOINTING_SELECTIVE, 1},
+                     {SU_POOLING_MEAN, SU_CHECKPOINTING_FULL, 2}};
+
 static void vit_gradients_equal_differences_under_all_dropouts(void **state)
 {
     (void)state;
-    for (int k = 0; k < 2; k++) {
+    for (size_t k = 0; k < sizeof dropout_cases / sizeof *dropout_cases; k++) {
         su_tower_config c = {.kind = SU_TOWER_VIT,
                              .width = 10,
-                             .depth = 2,
+                             .depth = dropout_cases[k].depth,
                              .heads = 2,
                              .mlp = 13,
-                             .pooling = k ? SU_POOLING_MEAN : SU_POOLING_CLS,
-                             .act = k ? SU_ACT_QUICK_GELU : SU_ACT_GELU_TANH,
+                             .pooling = dropout_cases[k].pooling,
+                             .act = k % 2 ? SU_ACT_QUICK_GELU : SU_ACT_GELU_TANH,
                              .eps = 1e-6,
                              .image_size = 15,
                              .patch = 5,
@@ -282,7 +304,7 @@ static void vit_gradients_equal_differences_under_all_dropouts(void **state)
                                              .images = random_images(3 * 15 * 15, 3),
                                              .train = true,
                                              .key = {.seed = 5, .step = 8, .layer = 1 << 13}},
-                            k ? SU_CHECKPOINTING_FULL : SU_CHECKPOINTING_NONE);
+                            dropout_cases[k].level);
     }
 }
 
@@ -291,13 +313,13 @@ static void bert_gradients_equal_differences_under_all_dropouts(void **state)
     (void)state;
     static const int32_t ids[] = {2, 5, 8, 3, 0, 0, 0, 2, 3, 0, 0, 0, 0, 0, 2, 5, 5, 10, 9, 3, 0};
     static const int32_t lengths[] = {4, 2, 6};
-    for (int k = 0; k < 2; k++) {
+    for (size_t k = 0; k < sizeof dropout_cases / sizeof *dropout_cases; k++) {
         su_tower_config c = {.kind = SU_TOWER_BERT,
                              .width = 12,
-                             .depth = 2,
+                             .depth = dropout_cases[k].depth,
                              .heads = 3,
                              .mlp = 11,
-                             .pooling = k ? SU_POOLING_MEAN : SU_POOLING_CLS,
+                             .pooling = dropout_cases[k].pooling,
                              .act = SU_ACT_GELU,
                              .eps = 1e-12,
                              .vocabulary = 11,
@@ -313,7 +335,44 @@ static void bert_gradients_equal_differences_under_all_dropouts(void **state)
                                              .lengths = lengths,
                                              .train = true,
                                              .key = {.seed = 6, .step = 1, .layer = 0}},
-                            k ? SU_CHECKPOINTING_FULL : SU_CHECKPOINTING_NONE);
+                            dropout_cases[k].level);
+    }
+}
+
+/* What the class token reads, alone, is what it reads among all tokens, in less memory; the tokens are not to be had. */
+static void the_class_token_alone_is_what_it_is_among_all(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        bool vit = k % 2, learns = k / 2;
+        su_safetensors *file = golden_open(vit ? TOWERS "vit.safetensors" : TOWERS "bert.safetensors");
+        su_tower_config c = vit ? vit_golden : bert_golden;
+        su_tower_input in = {.batch = vit ? 3 : 4};
+        if (vit)
+            in.images = golden_raw(file, "", "images");
+        else
+            in.ids = golden_raw(file, "", "ids"), in.lengths = golden_raw(file, "", "lengths");
+        fixture f;
+        begin(&f, &c, SU_DTYPE_F64, 1);
+        golden_set(&f.params, file);
+        su_arena with, without;
+        su_arena_measure(&with);
+        su_tower_plan(f.tower, &with, 4, learns, SU_CHECKPOINTING_NONE, true);
+        su_arena_measure(&without);
+        su_tower_plan(f.tower, &without, 4, learns, SU_CHECKPOINTING_NONE, false);
+        assert_true(learns ? without.peak < with.peak : without.peak <= with.peak);
+        f.tokens = true;
+        plan(&f, 4, learns);
+        double *among = pooled_values(&f, &in);
+        f.tokens = false;
+        plan(&f, 4, learns);
+        check_close("alone", pooled_values(&f, &in), among, (int64_t)in.batch * c.width, su_tolerance("align.f64"));
+        int32_t tokens = 0;
+        assert_null(su_tower_output(f.tower, &tokens));
+        su_error err = {0};
+        if (learns) assert_int_equal(su_tower_backward(f.tower, &in, among, among, &err), SU_EINVAL);
+        su_safetensors_close(file);
+        end(&f);
     }
 }
 
@@ -335,9 +394,9 @@ static void planning_without_backward_gives_the_same_bits_in_less_memory(void **
         else
             in.images = golden_raw(files[k], "", "images");
         su_arena_measure(&with);
-        su_tower_plan(f.tower, &with, 4, true, SU_CHECKPOINTING_FULL);
+        su_tower_plan(f.tower, &with, 4, true, SU_CHECKPOINTING_FULL, true);
         su_arena_measure(&without);
-        su_tower_plan(f.tower, &without, 4, false, SU_CHECKPOINTING_NONE);
+        su_tower_plan(f.tower, &without, 4, false, SU_CHECKPOINTING_NONE, true);
         assert_true(without.peak < with.peak);
         plan(&f, 4, true);
         double *kept = pooled_values(&f, &in);
@@ -507,6 +566,7 @@ int main(void)
         cmocka_unit_test(positions_are_interpolated_as_pytorch_does),
         cmocka_unit_test(vit_gradients_equal_differences_under_all_dropouts),
         cmocka_unit_test(bert_gradients_equal_differences_under_all_dropouts),
+        cmocka_unit_test(the_class_token_alone_is_what_it_is_among_all),
         cmocka_unit_test(planning_without_backward_gives_the_same_bits_in_less_memory),
         cmocka_unit_test(a_text_gives_the_same_bits_alone_and_among_longer_ones),
         cmocka_unit_test(patch_dropout_keeps_its_share_in_training_only),

@@ -117,7 +117,7 @@ static void plan(stack *s, su_arena *a)
 {
     const form *f = s->form;
     int64_t rows = (int64_t)f->batch * f->tokens, memory = (int64_t)f->batch * f->memory_tokens;
-    su_block_stack_plan(&s->stack, a, s->device, s->blocks, DEPTH, rows, memory, true, s->level);
+    su_block_stack_plan(&s->stack, a, s->device, s->blocks, DEPTH, rows, rows, memory, true, s->level);
 }
 
 static void begin_at(stack *s, const form *f, su_dtype type, int threads, su_checkpointing level)
