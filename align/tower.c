@@ -456,7 +456,7 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
     }
     if (d_tokens) d->ops->add(d, dx, dx, d_tokens, rows * c->width);
     if (vit)
-        d->ops->norm_backward(d, dx, false, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
+        d->ops->norm_backward(d, dx, false, NULL, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
                               t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), behind,
                               c->width);
     su_block_call call = block_call(t, in);
@@ -475,7 +475,7 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
                                 t->d_small, t->patches, su_param_weight(p, t->patch_w), patches, c->width,
                                 cut);
     } else {
-        d->ops->norm_backward(d, dx, false, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
+        d->ops->norm_backward(d, dx, false, NULL, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
                               t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), rows,
                               c->width);
         d->ops->scatter_add(d, su_param_grad(p, t->word), true, dx, device_list(t, LIST_SOURCE), rows,

@@ -248,7 +248,7 @@ static void head_backward(su_decoder *d, int64_t first, int64_t n, void *dx)
     int32_t w = d->config.width;
     ops->linear_backward(d->device, d->d_head, false, su_param_grad(p, d->word), su_param_grad(p, d->bias),
                          d->logits, d->head_norm, su_param_weight(p, d->word), n, d->config.vocabulary, w);
-    ops->norm_backward(d->device, d->d_head, false, su_param_grad(p, d->head_norm_w),
+    ops->norm_backward(d->device, d->d_head, false, NULL, su_param_grad(p, d->head_norm_w),
                        su_param_grad(p, d->head_norm_b), d->d_head, d->head_act, d->head_mean, d->head_rstd,
                        su_param_weight(p, d->head_norm_w), n, w);
     ops->act_backward(d->device, d->d_head, NULL, su_param_grad(p, d->dense_b), d->d_head, d->head_pre,
@@ -265,7 +265,7 @@ static void embed_backward(su_decoder *d, const su_decoder_input *in, void *dx)
     int64_t rows = (int64_t)in->batch * in->tokens;
     int32_t w = d->config.width;
     embed_dropout(d, in, dx);
-    ops->norm_backward(d->device, dx, false, su_param_grad(p, d->norm_w), su_param_grad(p, d->norm_b), dx,
+    ops->norm_backward(d->device, dx, false, NULL, su_param_grad(p, d->norm_w), su_param_grad(p, d->norm_b), dx,
                        d->sum, d->mean, d->rstd, su_param_weight(p, d->norm_w), rows, w);
     ops->scatter_add(d->device, su_param_grad(p, d->word), true, dx, list_of(d, LIST_ID), rows, w);
     ops->scatter_add(d->device, su_param_grad(p, d->position), true, dx, list_of(d, LIST_POSITION), rows, w);

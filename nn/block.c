@@ -360,9 +360,10 @@ static const void *branch_input(const su_block *b, const su_params *p, int64_t r
 }
 
 /* d_in (+)= gradient of one branch at its input, given `dy` at its output (dy may be scratch->branch). Where rows are
- * wanted, self-attention's d_in has all rows, and what it is added to, in its place, the wanted ones. */
+ * wanted, self-attention's d_in has all rows, and what it is added to, in its place, the wanted ones. summed: the last
+ * bias has its gradient. */
 static void branch_backward(const su_block *b, const su_params *p, const su_block_call *call, int which,
-                            void *d_in, bool add, const void *dy, const void *memory, void *d_memory,
+                            void *d_in, bool add, const void *dy, bool summed, const void *memory, void *d_memory,
                             const su_block_saved *s, const su_block_scratch *scratch)
 {
     su_device *d = p->device;
@@ -373,39 +374,39 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
     if (which == SELF) {
         su_attention a = self_attention(c, call);
         heads_of h = heads_at(d, c, call, s->qkv), dh = heads_at(d, c, call, scratch->wide);
-        d->ops->linear_backward(d, scratch->narrow, false, GRAD(out_w), GRAD(out_b), dy, s->attended,
+        d->ops->linear_backward(d, scratch->narrow, false, GRAD(out_w), summed ? NULL : GRAD(out_b), dy, s->attended,
                                 WEIGHT(out_w), rows, w, w);
-        d->ops->attention_backward(d, &a, dh.q, dh.k, dh.v, scratch->narrow, s->attended, s->lse, h.q, h.k, h.v);
+        d->ops->attention_backward(d, &a, dh.q, dh.k, dh.v, GRAD(qkv_b), GRAD(qkv_b + 2), scratch->narrow, s->attended,
+                                   s->lse, h.q, h.k, h.v);
         const void *in = branch_input(b, p, all, which, s, scratch); /* dy is not needed any more */
         if (!call->wanted) {
-            d->ops->linear_backward(d, d_in, add, GRAD(qkv_w), GRAD(qkv_b), dh.q, in, WEIGHT(qkv_w), rows, 3 * w, w);
+            d->ops->linear_backward(d, d_in, add, GRAD(qkv_w), NULL, dh.q, in, WEIGHT(qkv_w), rows, 3 * w, w);
             return;
         }
         void *picked = scratch->narrow, *d_picked = s->attended; /* neither is needed any more */
         d->ops->gather(d, picked, false, in, call->wanted, rows, w);
-        d->ops->linear_backward(d, d_picked, false, GRAD(qkv_w), GRAD(qkv_b), dh.q, picked, WEIGHT(qkv_w), rows, w, w);
+        d->ops->linear_backward(d, d_picked, false, GRAD(qkv_w), NULL, dh.q, picked, WEIGHT(qkv_w), rows, w, w);
         if (add) d->ops->add(d, d_picked, d_picked, d_in, rows * w);
-        d->ops->linear_backward(d, d_in, false, GRAD(qkv_w + 1), GRAD(qkv_b + 1), dh.k, in, WEIGHT(qkv_w + 1), all,
-                                2 * w, w);
+        d->ops->linear_backward(d, d_in, false, GRAD(qkv_w + 1), NULL, dh.k, in, WEIGHT(qkv_w + 1), all, 2 * w, w);
         d->ops->gather(d, d_picked, true, d_in, call->wanted, rows, w);
         d->ops->scatter(d, d_in, d_picked, call->wanted, rows, w);
     } else if (which == CROSS) {
         su_attention a = cross_attention(c, call);
         int64_t memory_rows = (int64_t)call->batch * call->memory_tokens;
         void *dq = scratch->wide, *dkv = su_act_at(d, scratch->wide, rows * w);
-        d->ops->linear_backward(d, scratch->narrow, false, GRAD(cout_w), GRAD(cout_b), dy, s->cattended,
+        d->ops->linear_backward(d, scratch->narrow, false, GRAD(cout_w), summed ? NULL : GRAD(cout_b), dy, s->cattended,
                                 WEIGHT(cout_w), rows, w, w);
-        d->ops->attention_backward(d, &a, dq, dkv, su_act_at(d, dkv, w), scratch->narrow, s->cattended,
+        d->ops->attention_backward(d, &a, dq, dkv, su_act_at(d, dkv, w), GRAD(cq_b), GRAD(ckv_b + 1), scratch->narrow, s->cattended,
                                    s->clse, s->cq, s->ckv, su_act_at(d, s->ckv, w));
         const void *in = branch_input(b, p, rows, which, s, scratch);
-        d->ops->linear_backward(d, d_in, add, GRAD(cq_w), GRAD(cq_b), dq, in, WEIGHT(cq_w), rows, w, w);
-        d->ops->linear_backward(d, d_memory, true, GRAD(ckv_w), GRAD(ckv_b), dkv, memory, WEIGHT(ckv_w),
+        d->ops->linear_backward(d, d_in, add, GRAD(cq_w), NULL, dq, in, WEIGHT(cq_w), rows, w, w);
+        d->ops->linear_backward(d, d_memory, true, GRAD(ckv_w), NULL, dkv, memory, WEIGHT(ckv_w),
                                 memory_rows, 2 * w, c->memory_width);
     } else {
         void *again = s->lean ? s->pre : NULL; /* hidden takes pre's place */
         d->ops->linear_act_backward(d, scratch->wide, again, GRAD(in_b), dy, WEIGHT(mlp_w), s->pre, c->act, rows,
                                     w, c->mlp);
-        d->ops->linear_backward(d, NULL, false, GRAD(mlp_w), GRAD(mlp_b), dy, again ? again : s->hidden,
+        d->ops->linear_backward(d, NULL, false, GRAD(mlp_w), summed ? NULL : GRAD(mlp_b), dy, again ? again : s->hidden,
                                 WEIGHT(mlp_w), rows, w, c->mlp);
         const void *in = branch_input(b, p, rows, which, s, scratch);
         d->ops->linear_backward(d, d_in, add, GRAD(in_w), NULL, scratch->wide, in, WEIGHT(in_w), rows,
@@ -415,22 +416,33 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
 #undef GRAD
 }
 
+static bool noisy(const su_block *b, const su_block_call *call)
+{
+    return call->train && (b->config.dropout > 0.0 || b->config.drop_path > 0.0);
+}
+
+void *su_block_end_bias(const su_block *b, const su_params *p, const su_block_call *call)
+{
+    return noisy(b, call) ? NULL : su_param_grad(p, b->mlp_b);
+}
+
 void su_block_backward(const su_block *b, const su_params *p, const su_block_call *call, void *dx,
-                       const void *memory, void *d_memory, const su_block_saved *s,
+                       const void *memory, void *d_memory, bool summed, void *sums, const su_block_saved *s,
                        const su_block_scratch *scratch)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
     int64_t all = (int64_t)call->batch * call->tokens, behind = rows_behind(call), n = behind * c->width;
-    bool noise = call->train && (c->dropout > 0.0 || c->drop_path > 0.0);
+    const bool noise = noisy(b, call);
+    const int64_t bias[] = {b->out_b, c->cross ? b->cout_b : 0, b->mlp_b}; /* a branch's last */
     for (int i = MLP; i >= SELF; i--) {
         if (i == CROSS && !c->cross) continue;
         const void *gamma = su_param_weight(p, b->norm_w[i]);
         void *dgamma = su_param_grad(p, b->norm_w[i]), *dbeta = su_param_grad(p, b->norm_b[i]);
         if (!c->pre_norm) /* dx becomes the gradient at the sum, which both the branch and the residual path
                              receive */
-            d->ops->norm_backward(d, dx, false, dgamma, dbeta, dx, s->input[i], s->mean[i], s->rstd[i], gamma,
-                                  behind, c->width);
+            d->ops->norm_backward(d, dx, false, noise ? NULL : su_param_grad(p, bias[i]), dgamma, dbeta, dx,
+                                  s->input[i], s->mean[i], s->rstd[i], gamma, behind, c->width);
         const void *dy = dx;
         if (noise) {
             d->ops->copy(d, scratch->branch, dx, (size_t)n * su_dtype_size(d->act));
@@ -439,17 +451,20 @@ void su_block_backward(const su_block *b, const su_params *p, const su_block_cal
         }
         if (c->pre_norm) { /* d_in goes to narrow: it is free again when the branch's last product is formed
                             */
-            branch_backward(b, p, call, i, scratch->narrow, false, dy, memory, d_memory, s, scratch);
+            branch_backward(b, p, call, i, scratch->narrow, false, dy, summed, memory, d_memory, s, scratch);
             bool picks = i == SELF && call->wanted;
             if (picks) d->ops->copy(d, scratch->branch, dx, (size_t)n * su_dtype_size(d->act));
-            d->ops->norm_backward(d, dx, !picks, dgamma, dbeta, scratch->narrow, s->input[i], s->mean[i],
+            int next = i == MLP && c->cross ? CROSS : SELF; /* whose branch gets this dx */
+            void *to = i == SELF ? sums : noise ? NULL : su_param_grad(p, bias[next]);
+            d->ops->norm_backward(d, dx, !picks, to, dgamma, dbeta, scratch->narrow, s->input[i], s->mean[i],
                                   s->rstd[i], gamma, i == SELF ? all : behind, c->width);
+            summed = to != NULL;
             if (picks) {
                 d->ops->gather(d, scratch->branch, true, dx, call->wanted, behind, c->width);
                 d->ops->scatter(d, dx, scratch->branch, call->wanted, behind, c->width);
             }
         } else {
-            branch_backward(b, p, call, i, dx, true, dy, memory, d_memory, s, scratch);
+            branch_backward(b, p, call, i, dx, true, dy, !noise, memory, d_memory, s, scratch);
         }
     }
 }

@@ -123,11 +123,16 @@ void su_block_again(const su_block *b, const su_params *p, const su_block_call *
 void su_block_output_again(const su_block *b, const su_params *p, int64_t rows, const su_block_saved *saved,
                            void *y);
 
-/* dx: act [rows, width], in: gradient at the block's output value (of the wanted rows), out: at its input value.
+/* Where the gradient of the MLP's last bias may be formed by whoever forms the block's dx: acc [width] += column sums of
+ * it. NULL: nowhere, since dropout or stochastic depth stand between. */
+void *su_block_end_bias(const su_block *b, const su_params *p, const su_block_call *call);
+
+/* summed: that has been done. sums (pre-norm, all rows wanted): acc [width] += column sums of the dx that goes out; NULL.
+ * dx: act [rows, width], in: gradient at the block's output value (of the wanted rows), out: at its input value.
  * d_memory (cross
  * only): act, gradient is ADDED, may be NULL. */
 void su_block_backward(const su_block *b, const su_params *p, const su_block_call *call, void *dx,
-                       const void *memory, void *d_memory, const su_block_saved *saved,
+                       const void *memory, void *d_memory, bool summed, void *sums, const su_block_saved *saved,
                        const su_block_scratch *scratch);
 
 /* y = LN(x + delta); sum receives x + delta (may alias delta's memory). */

@@ -142,9 +142,11 @@ typedef struct {
     /* o [B,tq,H,dim]; lse C [B,H,tq]: the log-sum-exp of each row, kept for backward. */
     void (*attention)(su_device *d, const su_attention *a, void *o, void *lse, const void *q, const void *k,
                       const void *v);
-    /* dq has q's strides, dk and dv have k's; all three overwritten. */
-    void (*attention_backward)(su_device *d, const su_attention *a, void *dq, void *dk, void *dv,
-                               const void *d_o, const void *o, const void *lse, const void *q, const void *k,
+    /* dq has q's strides, dk and dv have k's; all three overwritten. dbq, dbv: acc [H*dim] += column sums of dq and of
+     * dv, the gradients of biases in front of q and v; NULL: not wanted. A bias in front of k has none: it adds one
+     * number to all scores of a query, which its softmax does not see. */
+    void (*attention_backward)(su_device *d, const su_attention *a, void *dq, void *dk, void *dv, void *dbq,
+                               void *dbv, const void *d_o, const void *o, const void *lse, const void *q, const void *k,
                                const void *v);
 
     /* No backward: training never decodes a token at a time. */
@@ -159,8 +161,9 @@ typedef struct {
                  const void *residual, const void *gamma, const void *beta, double eps, int64_t rows,
                  int32_t width);
     /* s: the normalised input as kept by forward. dx = gradient at s (dx += when add). dx may alias dy when
-     * !add. */
-    void (*norm_backward)(su_device *d, void *dx, bool add, void *dgamma, void *dbeta, const void *dy,
+     * !add. sums: acc [width] += column sums of what stands in dx then, the gradient of a bias whose layer gave s or
+     * was added to it; NULL: not wanted. */
+    void (*norm_backward)(su_device *d, void *dx, bool add, void *sums, void *dgamma, void *dbeta, const void *dy,
                           const void *s, const void *mean, const void *rstd, const void *gamma, int64_t rows,
                           int32_t width);
 

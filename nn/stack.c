@@ -80,6 +80,7 @@ void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_blo
                              const void *memory, void *d_memory)
 {
     int64_t rows = (int64_t)call->batch * call->tokens;
+    bool summed = false;
     for (int32_t i = s->depth - 1; i >= 0; i--) {
         const su_block *b = &s->blocks[i];
         su_block_saved *saved = &s->saved[i];
@@ -88,6 +89,8 @@ void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_blo
             su_block_output_again(b - 1, p, rows, saved - 1, saved->normed[SELF]);
         if (s->level == SU_CHECKPOINTING_FULL && i < s->depth - 1) /* the last block's are still there */
             su_block_again(b, p, &one, memory, saved, &s->scratch);
-        su_block_backward(b, p, &one, dx, memory, d_memory, saved, &s->scratch);
+        void *sums = i > 0 && b->config.pre_norm && !one.wanted ? su_block_end_bias(b - 1, p, call) : NULL;
+        su_block_backward(b, p, &one, dx, memory, d_memory, summed, sums, saved, &s->scratch);
+        summed = sums != NULL;
     }
 }

@@ -72,7 +72,7 @@ void su_cuda_act_backward(su_device *d, void *dpre, void *y, void *db, const voi
     if (f == SU_ACT_NONE) {
         d->ops->copy(d, dpre, dy, (size_t)n * su_dtype_size(d->act));
         if (y) d->ops->copy(d, y, pre, (size_t)n * su_dtype_size(d->act));
-        if (db) su_cuda_column_sums(c, (float *)db, dpre, rows, width);
+        if (db) su_cuda_column_sums(c, (float *)db, dpre, rows, width, width);
         return;
     }
     if (db) {

@@ -248,7 +248,14 @@ void su_cuda_attention(su_device *d, const su_attention *a, void *o, void *lse, 
     });
 }
 
-void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, void *dk, void *dv,
+void su_cuda_attention_sums(su_cuda *c, const attention_shape &a, const void *dq, const void *dv, float *dbq, float *dbv)
+{
+    const int32_t width = a.heads * a.dim;
+    if (dbq) su_cuda_column_sums(c, dbq, dq, (int64_t)a.batch * a.tq, width, a.q_stride);
+    if (dbv) su_cuda_column_sums(c, dbv, dv, (int64_t)a.batch * a.tk, width, a.kv_stride);
+}
+
+void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, void *dk, void *dv, void *dbq, void *dbv,
                                 const void *d_o, const void *o, const void *lse, const void *q, const void *k,
                                 const void *v)
 {
@@ -259,12 +266,14 @@ void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, v
     const attention_shape s = shape_of(c, a, (addresses & 15) == 0);
     const bool half = d->act == SU_DTYPE_BF16;
     if (half && tries_short(a) &&
-        su_cuda_attention_short_backward(c, s, (bf16 *)dq, (bf16 *)dk, (bf16 *)dv, (const bf16 *)d_o, (const bf16 *)o,
-                                         (const float *)lse, (const bf16 *)q, (const bf16 *)k, (const bf16 *)v))
+        su_cuda_attention_short_backward(c, s, (bf16 *)dq, (bf16 *)dk, (bf16 *)dv, (float *)dbq, (float *)dbv,
+                                         (const bf16 *)d_o, (const bf16 *)o, (const float *)lse, (const bf16 *)q,
+                                         (const bf16 *)k, (const bf16 *)v))
         return;
+    auto sums = [&]() { su_cuda_attention_sums(c, s, dq, dv, (float *)dbq, (float *)dbv); };
     if (tries("cudnn") && c->library && c->library->attention_backward &&
         c->library->attention_backward(c, a, dq, dk, dv, d_o, o, lse, q, k, v))
-        return;
+        return sums();
     float *deltas = (float *)su_cuda_scratch(c, (size_t)a->batch * a->heads * a->tq * sizeof(float));
     if (!deltas) return;
     by_type(c, [&](auto zero) {
@@ -275,7 +284,7 @@ void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, v
     if (half &&
         su_cuda_attention_tensor_backward(c, s, (bf16 *)dq, (bf16 *)dk, (bf16 *)dv, (const bf16 *)d_o, deltas,
                                           (const float *)lse, (const bf16 *)q, (const bf16 *)k, (const bf16 *)v))
-        return;
+        return sums();
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
         launch(c, "attention_backward", blocks_of(a, a->tq), WARPS * WARP, 0, attention_dq<T>)(
@@ -283,4 +292,5 @@ void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, v
         launch(c, "attention_backward", blocks_of(a, a->tk), WARPS * WARP, 0, attention_dkv<T>)(
             s, (T *)dk, (T *)dv, deltas, (const T *)d_o, (const float *)lse, (const T *)q, (const T *)k, (const T *)v);
     });
+    sums();
 }

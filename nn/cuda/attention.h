@@ -45,10 +45,13 @@ bool su_cuda_attention_tensor_backward(su_cuda *c, const attention_shape &a, bf1
                                        const bf16 *d_o, const float *deltas, const float *lse, const bf16 *q,
                                        const bf16 *k, const bf16 *v);
 
-/* attention_short.cu; the same. */
+/* dbq, dbv += column sums of dq and of dv, in passes of their own; each may be NULL. */
+void su_cuda_attention_sums(su_cuda *c, const attention_shape &a, const void *dq, const void *dv, float *dbq, float *dbv);
+
+/* attention_short.cu; the same. dbq, dbv: as in nn/device.h. */
 bool su_cuda_attention_short(su_cuda *c, const attention_shape &a, bf16 *o, float *lse, const bf16 *q, const bf16 *k,
                              const bf16 *v);
-bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o,
-                                      const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v);
+bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, float *dbq,
+                                      float *dbv, const bf16 *d_o, const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v);
 
 #endif

@@ -279,13 +279,31 @@ static constexpr int backward_warps(int dim, int tiles, bool parts)
     return dim <= 64 && tiles == 1 && parts ? 6 : 8;
 }
 
+/* sums[d]: column sums of a warp's pieces, of which each lane brings its rows' (column n * 8 + 2t + e in sum[n][e]). */
+template <int DIM> DEVICE void store_sums(float *sums, int dim, float (&sum)[DIM / 8][2], float scale)
+{
+    UNROLL for (int e = 0; e < DIM / 4; e++)
+    {
+        float &x = sum[e / 2][e % 2];
+        UNROLL for (int step = 4; step < WARP; step *= 2) x += __shfl_xor_sync(ALL_LANES, x, step);
+        x *= scale;
+    }
+    if (lane_id() >= 4) return;
+    UNROLL for (int n = 0; n < DIM / 8; n++)
+    {
+        const int column = n * 8 + lane_id() * 2;
+        if (column < dim) store(sums + column, sum[n]);
+    }
+}
+
 /* --- backward: a warp owns TILES x 16 keys, then as many queries. In PARTS, where a head does not fit as a whole: of
  * its keys, `block` are there at once (with TILES = 2, all), one block after the other, and for each the queries,
- * `span` at once; a later block adds to what the same threads have stored of dq --- */
+ * `span` at once; a later block adds to what the same threads have stored of dq. Not in PARTS, whose registers do not
+ * suffice: parts [sequence][warp][2][heads * dim], unless NULL, each warp's column sums of its dq and its dv --- */
 
 template <int DIM, int TILES, bool DROP, bool PARTS>
 __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM > 64 ? 1 : 3 - TILES)
-    attention_short_backward(attention_shape a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o, const bf16 *o,
+    attention_short_backward(attention_shape a, bf16 *dq, bf16 *dk, bf16 *dv, float *parts, const bf16 *d_o, const bf16 *o,
                              const float *lse, const bf16 *q, const bf16 *k, const bf16 *v, int keys_at_once,
                              int queries_at_once)
 {
@@ -482,6 +500,17 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
                     store_piece<DIM>(dv + to, a.kv_stride, row, keys, a.dim, out_v[m], 1.0f, 1.0f);
                     store_piece<DIM>(dk + to, a.kv_stride, row, keys, a.dim, out_k[m], a.scale, a.scale);
                 }
+                const int64_t row_of_parts = (int64_t)(head / a.heads) * ((int)blockDim.x / WARP) + warp_id();
+                const int64_t own_parts = (row_of_parts * 2 * a.heads + head % a.heads) * a.dim;
+                if (!PARTS && parts) {
+                    float sum[DIM / 8][2];
+                    UNROLL for (int e = 0; e < DIM / 4; e++)
+                    {
+                        float &x = sum[e / 2][e % 2] = 0;
+                        UNROLL for (int m = 0; m < TILES; m++) x += out_v[m][e / 2][e % 2] + out_v[m][e / 2][e % 2 + 2];
+                    }
+                    store_sums<DIM>(parts + own_parts + a.heads * a.dim, a.dim, sum, 1.0f);
+                }
                 __syncthreads(); /* ds is whole; keys are read on */
 
                 if (!last_group) {
@@ -493,6 +522,7 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
                     prefetch_rows<DIM>(k + kv_at(next), a.kv_stride, a.tk);
                     prefetch_rows<DIM>(o + o_at(next), a.o_stride, a.tq);
                 }
+                float sum[DIM / 8][2] = {}; /* of dq */
                 for (int i0 = warp_id() * TAKEN; i0 < queries; i0 += (int)blockDim.x / WARP * TAKEN) {
                     const int last = i0 + TAKEN < count ? i0 + TAKEN - 1 : count - 1,
                               seen = visible_of(a, whole, start + last) - base;
@@ -516,8 +546,14 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
                     {
                         store_piece<DIM, BLOCKS>(dq + q_at(head), a.q_stride, start + i0 + m * PIECE, a.tq, a.dim, out[m],
                                                  a.scale, a.scale, base > 0);
+                        if constexpr (!PARTS) {
+                            const bool any = i0 + m * PIECE < queries; /* else these are rows of no query */
+                            UNROLL for (int e = 0; e < DIM / 4; e++) sum[e / 2][e % 2] +=
+                                any ? out[m][e / 2][e % 2] + out[m][e / 2][e % 2 + 2] : 0.0f;
+                        }
                     }
                 }
+                if (!PARTS && parts) store_sums<DIM>(parts + own_parts, a.dim, sum, a.scale);
             };
             if constexpr (PARTS) {
                 for (int start = 0; start < a.tq; start += span) {
@@ -581,8 +617,8 @@ static int block_of(int rows, int most)
     return whole_pieces((rows + blocks - 1) / blocks);
 }
 
-bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *d_o,
-                                      const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
+bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16 *dq, bf16 *dk, bf16 *dv, float *dbq,
+                                      float *dbv, const bf16 *d_o, const bf16 *o, const float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
 {
     if (!a.packs || a.dim > 96 || a.tq > 512 || a.tk > 512) return false;
     const int dim = a.dim <= 64 ? 64 : 96, whole = backward_warps(dim, 1, false) * PIECE;
@@ -599,9 +635,20 @@ bool su_cuda_attention_short_backward(su_cuda *c, const attention_shape &a, bf16
     const int warps = (int)su_cuda_parts(block, tiles * PIECE);
     const int64_t heads = (int64_t)a.batch * a.heads, processors = c->properties.processors;
     const int64_t blocks = (tiles == 1 && dim == 64) || heads < processors ? heads : processors;
+    const int64_t shares = (int64_t)a.batch * warps, width = (int64_t)a.heads * a.dim;
+    float *own = NULL;
+    if (!parts && (dbq || dbv)) {
+        own = (float *)su_cuda_scratch(c, (size_t)(shares * 2 * width) * sizeof(float));
+        if (!own) return true;
+    }
     auto run = [&](auto kernel) {
-        launch(c, "attention_backward", blocks, warps * WARP, shared, kernel)(a, dq, dk, dv, d_o, o, lse, q, k, v, block,
-                                                                              span);
+        launch(c, "attention_backward", blocks, warps * WARP, shared, kernel)(a, dq, dk, dv, own, d_o, o, lse, q, k, v,
+                                                                              block, span);
+        float *const sums[2] = {dbq, dbv};
+        if (parts)
+            su_cuda_attention_sums(c, a, dq, dv, dbq, dbv);
+        else
+            su_cuda_join(c, sums, 2, own, shares, (int32_t)width);
     };
     auto by_drop = [&](auto width, auto rows, auto in_parts) {
         constexpr int DIM = decltype(width)::value, TILES = decltype(rows)::value;

@@ -183,7 +183,7 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
         p.alpha = 1;
         su_cuda_multiply(c, &p);
     }
-    if (db) su_cuda_column_sums(c, (float *)db, dy, rows, out);
+    if (db) su_cuda_column_sums(c, (float *)db, dy, rows, out, out);
 }
 
 void su_cuda_linear_act_backward(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *w, const void *pre,
@@ -202,7 +202,8 @@ void su_cuda_linear_act_backward(su_device *d, void *dpre, void *y, void *db, co
             return hopper_multiply(c, "linear", dy, out, m, out, rows, in, out, false, finish);
         };
         if (y ? go(slope_finish<true>()) : go(slope_finish<false>())) {
-            if (db) su_cuda_join(c, (float *)db, parts, shares, in);
+            float *const sums = (float *)db;
+            if (db) su_cuda_join(c, &sums, 1, parts, shares, in);
             return;
         }
     }

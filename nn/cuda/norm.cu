@@ -6,18 +6,86 @@ enum {
     MOST_THREADS = 512, /* of a row */
     HELD = 2,           /* packs of a row that a thread keeps in registers; longer rows are read again */
     NORM_WARPS = 4,     /* of a block that gives a warp a row */
+    SUMMED = 3,         /* most packs of a lane where it sums dx as well */
     TOTAL_WARPS = 32,
     TOTAL_AHEAD = 16,   /* parts that a warp asks for at once */
     PARTIALS = 1584,    /* most blocks over the rows of a backward pass: whole waves on 132 multiprocessors */
     ROWS_LEAST = 8,     /* of such a block */
 };
 
-/* --- forward: a block has a row
+/* f with the number of packs of a row that each lane of a warp holds. False: more than a warp can hold. */
+template <class F> static bool by_held(int64_t packs, F f)
+{
+    if (packs <= 1)
+        f(std::integral_constant<int, 1>());
+    else if (packs <= 2)
+        f(std::integral_constant<int, 2>());
+    else if (packs <= 3)
+        f(std::integral_constant<int, 3>());
+    else if (packs <= 4)
+        f(std::integral_constant<int, 4>());
+    else if (packs <= 6)
+        f(std::integral_constant<int, 6>());
+    return packs <= 6;
+}
+
+/* --- forward
  *
  *   s = x + residual,   y = (s - mean) rstd gamma + beta
  *
  * What is normalised is s as it is stored, so that the backward pass sees the same numbers. */
 
+/* A warp has a row: no barriers. A lane whose pack lies behind the row's end reads the last pack and counts it as zeros:
+ * with a branch around each load the packs would be waited for one by one. */
+template <class T, int V, int N>
+__global__ void __launch_bounds__(NORM_WARPS *WARP)
+    norm_forward_warps(T *y, T *sum, float *mean_out, float *rstd_out, const T *x, const T *residual, const T *gamma,
+                       const T *beta, float eps, int64_t rows, int width)
+{
+    const int64_t row = (int64_t)blockIdx.x * NORM_WARPS + warp_id(), at = row * width;
+    if (row >= rows) return;
+    float s[N][V], other[N][V], total = 0, squares = 0;
+    int place[N];
+    bool inside[N];
+    UNROLL for (int h = 0; h < N; h++)
+    {
+        const int i = (h * WARP + lane_id()) * V;
+        inside[h] = i < width;
+        place[h] = inside[h] ? i : width - V;
+        load(s[h], x + at + place[h]);
+    }
+    if (residual) {
+        UNROLL for (int h = 0; h < N; h++) load(other[h], residual + at + place[h]);
+        UNROLL for (int h = 0; h < N; h++)
+        {
+            UNROLL for (int k = 0; k < V; k++) s[h][k] = rounded<T>(s[h][k] + other[h][k]);
+            if (inside[h]) store(sum + at + place[h], s[h]);
+        }
+    }
+    UNROLL for (int h = 0; h < N; h++)
+    {
+        UNROLL for (int k = 0; k < V; k++) total += inside[h] ? s[h][k] : 0.0f;
+    }
+    const float mean = warp_sum(total) / (float)width;
+    UNROLL for (int h = 0; h < N; h++)
+    {
+        UNROLL for (int k = 0; k < V; k++) squares += inside[h] ? (s[h][k] - mean) * (s[h][k] - mean) : 0.0f;
+    }
+    const float rstd = 1.0f / sqrtf(warp_sum(squares) / (float)width + eps);
+    UNROLL for (int h = 0; h < N; h++)
+    {
+        float g[V], b[V];
+        load(g, gamma + place[h]);
+        load(b, beta + place[h]);
+        UNROLL for (int k = 0; k < V; k++) g[k] = (s[h][k] - mean) * rstd * g[k] + b[k];
+        if (inside[h]) store(y + at + place[h], g);
+    }
+    if (lane_id() > 0) return;
+    if (mean_out) mean_out[row] = mean;
+    if (rstd_out) rstd_out[row] = rstd;
+}
+
+/* The same for any row: a block has one. */
 template <class T, int V>
 __global__ void norm_forward(T *y, T *sum, float *mean_out, float *rstd_out, const T *x, const T *residual,
                              const T *gamma, const T *beta, float eps, int width)
@@ -103,19 +171,25 @@ void su_cuda_norm(su_device *d, void *y, void *sum, void *mean, void *rstd, cons
                 (T *)y, (T *)sum, (float *)mean, (float *)rstd, (const T *)x, (const T *)residual, (const T *)gamma,
                 (const T *)beta, (float)eps, width);
         };
-        if (packs)
-            go(norm_forward<T, PACK<T>>, PACK<T>);
-        else
+        auto warps = [&](auto held) {
+            launch(c, "norm", su_cuda_parts(rows, NORM_WARPS), NORM_WARPS * WARP, 0,
+                   norm_forward_warps<T, PACK<T>, decltype(held)::value>)(
+                (T *)y, (T *)sum, (float *)mean, (float *)rstd, (const T *)x, (const T *)residual, (const T *)gamma,
+                (const T *)beta, (float)eps, rows, width);
+        };
+        if (!packs)
             go(norm_forward<T, 1>, 1);
+        else if (!by_held(su_cuda_parts(width, WARP * PACK<T>), warps))
+            go(norm_forward<T, PACK<T>>, PACK<T>);
     });
 }
 
 /* --- backward: a block has some rows, one after the other, and the sums over them of its columns
  *
  *   n = (s - mean) rstd,  g = dy gamma
- *   dx = rstd (g - mean(g) - n mean(g n)),   dgamma += sum dy n,   dbeta += sum dy
+ *   dx = rstd (g - mean(g) - n mean(g n)),   dgamma += sum dy n,   dbeta += sum dy,   sums += sum dx
  *
- * parts [blocks][2][width]: each block's sums, joined by column_totals in the order of the blocks. */
+ * parts [blocks][2 or 3][width]: each block's sums, joined by column_totals in the order of the blocks. */
 
 template <class T, int V>
 __global__ void norm_backward_rows(T *dx, float *parts, const T *dy, const T *s, const float *mean,
@@ -184,20 +258,30 @@ __global__ void norm_backward_rows(T *dx, float *parts, const T *dy, const T *s,
     }
 }
 
+template <class T, int V> DEVICE void unpack_as(float (&x)[V], const uint4 &pack)
+{
+    const uint32_t words[4] = {pack.x, pack.y, pack.z, pack.w};
+    UNROLL for (int i = 0; i < V; i++)
+    {
+        if constexpr (sizeof(T) == 4)
+            x[i] = bits_float(words[i]);
+        else
+            x[i] = bits_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
+    }
+}
+
 /* The same with a warp a row: no barriers, and each number is read once. A lane holds N packs of the row, and the sums
- * of their columns over the warp's rows; the block's warps add theirs one after the other.
- *
- * A lane whose pack lies behind the row's end reads the last pack and counts it as zeros: with a branch around each
- * load the packs would be waited for one by one. */
-template <class T, int V, int N>
+ * of their columns over the warp's rows; the block's warps add theirs one after the other. */
+template <class T, int V, int N, bool SUMS>
 __global__ void __launch_bounds__(NORM_WARPS *WARP)
     norm_backward_warps(T *dx, float *parts, const T *dy, const T *s, const float *mean, const float *rstd,
                         const T *gamma, int64_t rows, int64_t rows_a_block, int width, bool add)
 {
     constexpr bool EARLY = N <= 3; /* what dx is added to waits in registers, where they are enough */
-    SHARED(float, joined, 2 * N * WARP * V);
+    constexpr int LISTS = SUMS ? 3 : 2;
+    SHARED(float, joined, LISTS *N *WARP *V);
     const int64_t from = (int64_t)blockIdx.x * rows_a_block, to = from + rows_a_block < rows ? from + rows_a_block : rows;
-    float sum_n[N][V] = {}, sum_1[N][V] = {};
+    float sum_n[N][V] = {}, sum_1[N][V] = {}, sum_x[SUMS ? N : 1][V] = {};
     int place[N];
     bool inside[N];
     UNROLL for (int h = 0; h < N; h++)
@@ -209,39 +293,48 @@ __global__ void __launch_bounds__(NORM_WARPS *WARP)
     for (int64_t r = from + warp_id(); r < to; r += NORM_WARPS) {
         const int64_t at = r * width;
         const float m = mean[r], scale = rstd[r];
-        float a[N][V], n[N][V], old[EARLY ? N : 1][V], g_sum = 0, gn_sum = 0;
+        uint4 a[N] = {}, b[N] = {}, old[EARLY ? N : 1] = {}; /* as they are stored: half the registers, for bf16 */
+        float g_sum = 0, gn_sum = 0;
         UNROLL for (int h = 0; h < N; h++)
         {
-            load(a[h], dy + at + place[h]);
-            load(n[h], s + at + place[h]);
-        }
-        if (EARLY && add) {
-            UNROLL for (int h = 0; h < N; h++) load(old[EARLY ? h : 0], dx + at + place[h]);
+            a[h] = *reinterpret_cast<const uint4 *>(dy + at + place[h]);
+            b[h] = *reinterpret_cast<const uint4 *>(s + at + place[h]);
+            if (EARLY && add) old[EARLY ? h : 0] = *reinterpret_cast<const uint4 *>(dx + at + place[h]);
         }
         UNROLL for (int h = 0; h < N; h++)
         {
-            float g[V];
+            float d[V], n[V], g[V];
+            unpack_as<T>(d, a[h]);
+            unpack_as<T>(n, b[h]);
             load(g, gamma + place[h]);
             UNROLL for (int k = 0; k < V; k++)
             {
-                a[h][k] = inside[h] ? a[h][k] : 0.0f;
-                n[h][k] = (n[h][k] - m) * scale;
-                sum_n[h][k] += a[h][k] * n[h][k];
-                sum_1[h][k] += a[h][k];
-                a[h][k] *= g[k];
-                g_sum += a[h][k];
-                gn_sum += a[h][k] * n[h][k];
+                d[k] = inside[h] ? d[k] : 0.0f;
+                n[k] = (n[k] - m) * scale;
+                sum_n[h][k] += d[k] * n[k];
+                sum_1[h][k] += d[k];
+                g_sum += d[k] * g[k];
+                gn_sum += d[k] * g[k] * n[k];
             }
         }
         g_sum = warp_sum(g_sum) / (float)width;
         gn_sum = warp_sum(gn_sum) / (float)width;
         UNROLL for (int h = 0; h < N; h++)
         {
-            float(&before)[V] = old[EARLY ? h : 0];
-            if (!EARLY && add) load(before, dx + at + place[h]);
+            float d[V], n[V], g[V], before[V] = {};
+            unpack_as<T>(d, a[h]);
+            unpack_as<T>(n, b[h]);
+            load(g, gamma + place[h]);
+            if (add && EARLY)
+                unpack_as<T>(before, old[EARLY ? h : 0]);
+            else if (add)
+                load(before, dx + at + place[h]);
             UNROLL for (int k = 0; k < V; k++)
-                a[h][k] = scale * (a[h][k] - g_sum - n[h][k] * gn_sum) + (add ? before[k] : 0.0f);
-            if (inside[h]) store(dx + at + place[h], a[h]);
+            {
+                d[k] = scale * (d[k] * g[k] - g_sum - (n[k] - m) * scale * gn_sum) + before[k];
+                if (SUMS) sum_x[SUMS ? h : 0][k] += d[k];
+            }
+            if (inside[h]) store(dx + at + place[h], d);
         }
     }
     for (int w = 0; w < NORM_WARPS; w++) {
@@ -254,37 +347,40 @@ __global__ void __launch_bounds__(NORM_WARPS *WARP)
                 float *n = joined + (h * WARP + lane_id()) * V + k, *one = n + N * WARP * V;
                 *n = sum_n[h][k] + (w ? *n : 0.0f);
                 *one = sum_1[h][k] + (w ? *one : 0.0f);
+                if (SUMS) one[N * WARP * V] = sum_x[SUMS ? h : 0][k] + (w ? one[N * WARP * V] : 0.0f);
             }
         }
     }
     __syncthreads();
-    float *dgamma = parts + (int64_t)blockIdx.x * 2 * width;
-    for (int i = (int)threadIdx.x; i < width; i += NORM_WARPS * WARP) {
-        dgamma[i] = joined[i];
-        dgamma[width + i] = joined[N * WARP * V + i];
-    }
+    float *own = parts + (int64_t)blockIdx.x * LISTS * width;
+    for (int i = (int)threadIdx.x; i < width; i += NORM_WARPS * WARP)
+        for (int list = 0; list < LISTS; list++) own[list * width + i] = joined[list * N * WARP * V + i];
 }
 
-/* Column j of first [width], and behind it of second, += sum over parts of parts[p][j]; parts are `apart` elements
- * from each other. A warp has 32 columns and a share of the parts; the warps' shares are joined in order. */
+struct column_lists {
+    float *at[3];
+};
+
+/* lists.at[k][j] += sum over parts of parts[p][k][j]. A warp has 32 columns and a share of the parts; the warps' shares
+ * are joined in order. */
 __global__ void __launch_bounds__(TOTAL_WARPS *WARP)
-    column_totals(float *first, float *second, const float *parts, int64_t count, int64_t apart, int width)
+    column_totals(column_lists lists, const float *parts, int64_t count, int columns, int width)
 {
     SHARED(float, shares, TOTAL_WARPS *WARP);
-    const int j = (int)blockIdx.x * WARP + lane_id(), w = warp_id(), columns = second ? 2 * width : width;
+    const int j = (int)blockIdx.x * WARP + lane_id(), w = warp_id();
     const int64_t share = (count + TOTAL_WARPS - 1) / TOTAL_WARPS, from = w * share,
                   to = from + share < count ? from + share : count;
     float sum = 0;
     for (int64_t p = from; p < to; p += TOTAL_AHEAD) {
         float x[TOTAL_AHEAD];
-        UNROLL for (int k = 0; k < TOTAL_AHEAD; k++) x[k] = j < columns && p + k < to ? parts[(p + k) * apart + j] : 0.0f;
+        UNROLL for (int k = 0; k < TOTAL_AHEAD; k++) x[k] = j < columns && p + k < to ? parts[(p + k) * columns + j] : 0.0f;
         UNROLL for (int k = 0; k < TOTAL_AHEAD; k++) sum += x[k];
     }
     shares[w * WARP + lane_id()] = sum;
     __syncthreads();
     if (w > 0 || j >= columns) return;
     for (int k = 1; k < TOTAL_WARPS; k++) sum += shares[k * WARP + lane_id()];
-    float *totals = j < width ? first : second;
+    float *totals = j < width ? lists.at[0] : j < 2 * width ? lists.at[1] : lists.at[2];
     if (totals) totals[j % width] += sum;
 }
 
@@ -295,28 +391,29 @@ static int64_t rows_a_block(int64_t rows)
     return n < ROWS_LEAST ? (int64_t)ROWS_LEAST : n;
 }
 
-/* first or second, the sums of the first and of the second width columns of the parts, may be NULL. */
-static void join(su_cuda *c, void *first, void *second, const float *parts, int64_t count, int64_t apart, int32_t width)
+void su_cuda_join(su_cuda *c, float *const *sums, int lists, const float *parts, int64_t count, int32_t width)
 {
-    const int64_t columns = second ? 2 * (int64_t)width : width;
-    if (first || second)
-        launch(c, "column sums", su_cuda_parts(columns, WARP), TOTAL_WARPS * WARP, 0, column_totals)(
-            (float *)first, (float *)second, parts, count, apart, width);
+    column_lists to = {};
+    bool any = false;
+    for (int i = 0; i < lists; i++) any |= (to.at[i] = sums[i]) != NULL;
+    if (any)
+        launch(c, "column sums", su_cuda_parts((int64_t)lists * width, WARP), TOTAL_WARPS * WARP, 0, column_totals)(
+            to, parts, count, lists * width, width);
 }
 
-void su_cuda_join(su_cuda *c, float *sums, const float *parts, int64_t count, int32_t width)
-{
-    join(c, sums, NULL, parts, count, width, width);
-}
-
-void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void *dbeta, const void *dy,
+void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *sums, void *dgamma, void *dbeta, const void *dy,
                            const void *s, const void *mean, const void *rstd, const void *gamma, int64_t rows,
                            int32_t width)
 {
     su_cuda *c = su_cuda_of(d);
     if (rows <= 0) return;
     const int64_t each = rows_a_block(rows), blocks = su_cuda_parts(rows, each);
-    float *parts = (float *)su_cuda_scratch(c, (size_t)blocks * 2 * (size_t)width * sizeof(float));
+    const size_t size = su_dtype_size(d->act);
+    const bool packs = su_cuda_packs(width, size, dx, dy, s) && su_cuda_packs(width, size, gamma, NULL, NULL);
+    const int64_t held = su_cuda_parts(width, WARP * 16 / (int64_t)size); /* packs of a lane */
+    const bool on_the_way = sums && packs && held <= SUMMED; /* else registers would not suffice */
+    const int lists = on_the_way ? 3 : 2;
+    float *parts = (float *)su_cuda_scratch(c, (size_t)blocks * (size_t)lists * (size_t)width * sizeof(float));
     if (!parts) return;
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
@@ -326,25 +423,21 @@ void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void 
                 (T *)dx, parts, (const T *)dy, (const T *)s, (const float *)mean, (const float *)rstd, (const T *)gamma, rows,
                 each, width, add);
         };
-        const bool packs =
-            su_cuda_packs(width, sizeof(T), dx, dy, s) && su_cuda_packs(width, sizeof(T), gamma, NULL, NULL);
-        const int64_t held = su_cuda_parts(width, WARP * V); /* packs of a lane */
+        auto warps = [&](auto held) {
+            constexpr int N = decltype(held)::value;
+            if constexpr (N <= SUMMED) {
+                if (on_the_way) return go(norm_backward_warps<T, V, N, true>, NORM_WARPS * WARP);
+            }
+            go(norm_backward_warps<T, V, N, false>, NORM_WARPS * WARP);
+        };
         if (!packs)
             go(norm_backward_rows<T, 1>, row_threads(width, MOST_THREADS));
-        else if (held <= 1)
-            go(norm_backward_warps<T, V, 1>, NORM_WARPS * WARP);
-        else if (held <= 2)
-            go(norm_backward_warps<T, V, 2>, NORM_WARPS * WARP);
-        else if (held <= 3)
-            go(norm_backward_warps<T, V, 3>, NORM_WARPS * WARP);
-        else if (held <= 4)
-            go(norm_backward_warps<T, V, 4>, NORM_WARPS * WARP);
-        else if (held <= 6)
-            go(norm_backward_warps<T, V, 6>, NORM_WARPS * WARP);
-        else
+        else if (!by_held(held, warps))
             go(norm_backward_rows<T, V>, row_threads(width / V, MOST_THREADS));
     });
-    join(c, dgamma, dbeta, parts, blocks, 2 * (int64_t)width, width);
+    float *const to[3] = {(float *)dgamma, (float *)dbeta, (float *)sums};
+    su_cuda_join(c, to, lists, parts, blocks, width);
+    if (sums && !on_the_way) su_cuda_column_sums(c, (float *)sums, dx, rows, width, width);
 }
 
 /* --- column sums: bias gradients. A block has some rows and 32 V columns; its warps take the rows in turn, AHEAD
@@ -382,7 +475,7 @@ template <class T> struct slope_rows {
 
 template <int V, class Rows>
 __global__ void __launch_bounds__(SUM_WARPS *WARP)
-    column_parts(float *parts, Rows x, int64_t rows, int64_t rows_a_block, int width, int across)
+    column_parts(float *parts, Rows x, int64_t rows, int64_t rows_a_block, int width, int64_t stride, int across)
 {
     SHARED(float, shares, SUM_WARPS * WARP * V);
     const int64_t block = blockIdx.x / across, from = block * rows_a_block;
@@ -392,7 +485,7 @@ __global__ void __launch_bounds__(SUM_WARPS *WARP)
     int64_t r = at < width ? from + warp_id() : to;
     for (; r + (Rows::AHEAD - 1) * SUM_WARPS < to; r += SUM_WARPS * Rows::AHEAD) {
         float v[Rows::AHEAD][V];
-        UNROLL for (int n = 0; n < Rows::AHEAD; n++) x.fetch(v[n], (r + n * SUM_WARPS) * width + at);
+        UNROLL for (int n = 0; n < Rows::AHEAD; n++) x.fetch(v[n], (r + n * SUM_WARPS) * stride + at);
         UNROLL for (int n = 0; n < Rows::AHEAD; n++)
         {
             UNROLL for (int k = 0; k < V; k++) sum[k] += v[n][k];
@@ -400,7 +493,7 @@ __global__ void __launch_bounds__(SUM_WARPS *WARP)
     }
     for (; r < to; r += SUM_WARPS) {
         float v[V];
-        x.fetch(v, r * width + at);
+        x.fetch(v, r * stride + at);
         UNROLL for (int k = 0; k < V; k++) sum[k] += v[k];
     }
     UNROLL for (int k = 0; k < V; k++) shares[(warp_id() * V + k) * WARP + lane_id()] = sum[k];
@@ -414,14 +507,15 @@ __global__ void __launch_bounds__(SUM_WARPS *WARP)
 }
 
 template <class Rows>
-static void sum_columns(su_cuda *c, const char *what, float *sums, Rows x, int64_t rows, int32_t width, int packed)
+static void sum_columns(su_cuda *c, const char *what, float *sums, Rows x, int64_t rows, int32_t width, int64_t stride,
+                        int packed)
 {
     const int64_t least = su_cuda_parts(rows, SUM_BLOCKS), each = least < SUM_ROWS ? (int64_t)SUM_ROWS : least;
     const int64_t blocks = su_cuda_parts(rows, each), across = su_cuda_parts(width, WARP * packed);
     float *parts = (float *)su_cuda_scratch(c, (size_t)blocks * (size_t)width * sizeof(float));
     if (!parts) return;
     auto go = [&](auto kernel) {
-        launch(c, what, blocks * across, SUM_WARPS * WARP, 0, kernel)(parts, x, rows, each, width, (int)across);
+        launch(c, what, blocks * across, SUM_WARPS * WARP, 0, kernel)(parts, x, rows, each, width, stride, (int)across);
     };
     if (packed == 8)
         go(column_parts<8, Rows>);
@@ -429,16 +523,16 @@ static void sum_columns(su_cuda *c, const char *what, float *sums, Rows x, int64
         go(column_parts<4, Rows>);
     else
         go(column_parts<1, Rows>);
-    join(c, sums, NULL, parts, blocks, width, width);
+    su_cuda_join(c, &sums, 1, parts, blocks, width);
 }
 
-void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, int32_t width)
+void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, int32_t width, int64_t stride)
 {
     if (rows <= 0) return;
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
-        const bool packs = su_cuda_packs(width, sizeof(T), x, NULL, NULL);
-        sum_columns(c, "column sums", sums, plain_rows<T>{(const T *)x}, rows, width, packs ? PACK<T> : 1);
+        const bool packs = su_cuda_packs(width, sizeof(T), x, NULL, NULL) && su_cuda_packs(stride, sizeof(T), NULL, NULL, NULL);
+        sum_columns(c, "column sums", sums, plain_rows<T>{(const T *)x}, rows, width, stride, packs ? PACK<T> : 1);
     });
 }
 
@@ -450,6 +544,6 @@ void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, void *y, float *sums, const
         using T = decltype(zero);
         const bool packs = su_cuda_packs(width, sizeof(T), dpre, dy, pre) && su_cuda_packs(width, sizeof(T), y, NULL, NULL);
         sum_columns(c, "act_backward", sums, slope_rows<T>{(T *)dpre, (T *)y, (const T *)dy, (const T *)pre, f}, rows,
-                    width, packs ? PACK<T> : 1);
+                    width, width, packs ? PACK<T> : 1);
     });
 }

@@ -23,7 +23,7 @@ void su_cuda_activate(su_cuda *c, void *y, void *kept, const void *pre, const vo
 /* attention.cu, attend.cu */
 void su_cuda_attention(su_device *d, const su_attention *a, void *o, void *lse, const void *q, const void *k,
                        const void *v);
-void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, void *dk, void *dv,
+void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, void *dk, void *dv, void *dbq, void *dbv,
                                 const void *d_o, const void *o, const void *lse, const void *q, const void *k,
                                 const void *v);
 void su_cuda_attend(su_device *d, const su_attend *a, void *o, const void *q, const void *k, const void *v);
@@ -31,13 +31,13 @@ void su_cuda_attend(su_device *d, const su_attend *a, void *o, const void *q, co
 /* norm.cu */
 void su_cuda_norm(su_device *d, void *y, void *sum, void *mean, void *rstd, const void *x, const void *residual,
                   const void *gamma, const void *beta, double eps, int64_t rows, int32_t width);
-void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *dgamma, void *dbeta, const void *dy,
+void su_cuda_norm_backward(su_device *d, void *dx, bool add, void *sums, void *dgamma, void *dbeta, const void *dy,
                            const void *s, const void *mean, const void *rstd, const void *gamma, int64_t rows,
                            int32_t width);
-/* sums[j] += sum over rows of x[row][j]; x act, sums acc. */
-void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, int32_t width);
-/* sums[j] += sum over `count` rows of parts [count][width]. */
-void su_cuda_join(su_cuda *c, float *sums, const float *parts, int64_t count, int32_t width);
+/* sums[j] += sum over rows of x[row][j]; x act, its rows `stride` apart, sums acc. */
+void su_cuda_column_sums(su_cuda *c, float *sums, const void *x, int64_t rows, int32_t width, int64_t stride);
+/* sums[k][j] += sum over `count` rows of parts [count][lists][width]; one to three lists, of which any may be NULL. */
+void su_cuda_join(su_cuda *c, float *const *sums, int lists, const float *parts, int64_t count, int32_t width);
 /* dpre = dy f'(pre), y = f(pre) unless it is NULL, and sums as above of dpre. */
 void su_cuda_slopes_and_sums(su_cuda *c, void *dpre, void *y, float *sums, const void *dy, const void *pre,
                              su_activation f, int64_t rows, int32_t width);

@@ -14,7 +14,7 @@ import sys
 # Threads of the largest block of those kernels that have more than 256, and of those that have few.
 THREADS = {
     "add_list": 1024, "sum_of_parts": 256, "cu_most": 1024, "cu_loss": 1024, "sort_scan": 1024,
-    "norm_forward": 512, "norm_backward_rows": 512, "norm_backward_warps": 128, "column_totals": 1024,
+    "norm_forward": 512, "norm_forward_warps": 128, "norm_backward_rows": 512, "norm_backward_warps": 128, "column_totals": 1024,
     "attention_forward": 128, "attention_dq": 128, "attention_dkv": 128, "attention_rows": 128, "attend_head": 128,
     "attention_short_forward": 384,
 }

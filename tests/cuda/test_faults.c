@@ -54,9 +54,9 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     d->ops->act_backward(d, m[2], NULL, NULL, m[1], m[2], SU_ACT_GELU, 1, NUMBERS);
     d->ops->linear_backward(d, m[4], false, m[5], m[6], m[2], m[0], m[3], ROWS, WIDTH, WIDTH);
     d->ops->attention(d, &a, m[7], m[8], m[0], m[1], m[3]);
-    d->ops->attention_backward(d, &a, m[9], m[10], m[11], m[4], m[7], m[8], m[0], m[1], m[3]);
+    d->ops->attention_backward(d, &a, m[9], m[10], m[11], m[5], m[6], m[4], m[7], m[8], m[0], m[1], m[3]);
     d->ops->norm(d, m[7], NULL, m[8], m[12], m[9], NULL, m[3], m[3], 1e-5, ROWS, WIDTH);
-    d->ops->norm_backward(d, m[10], false, m[5], m[6], m[7], m[9], m[8], m[12], m[3], ROWS, WIDTH);
+    d->ops->norm_backward(d, m[10], false, m[6], m[5], m[6], m[7], m[9], m[8], m[12], m[3], ROWS, WIDTH);
     d->ops->scatter_add(d, m[5], true, m[10], index, ROWS, WIDTH);
     d->ops->cross_entropy(d, m[13], NULL, m[7], m[7], index, 0.1, 1, ROWS, WIDTH);
     d->ops->normalise(d, m[14], m[8], m[0], ROWS, WIDTH);

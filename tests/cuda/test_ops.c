@@ -145,7 +145,7 @@ static void run_attention(su_device *d, void **m, const void *arguments)
     d->ops->attention(d, &a, m[0], m[1], m[2], k, v);
 }
 
-/* The gradients after a forward of the device's own: dq, dk, dv together, d_o, q, kv, lengths, o, lse */
+/* The gradients after a forward of the device's own: dq, dk, dv together, d_o, q, kv, lengths, o, lse, dbq, dbv */
 static void run_attention_backward(su_device *d, void **m, const void *arguments)
 {
     const attention_case *c = arguments;
@@ -155,7 +155,7 @@ static void run_attention_backward(su_device *d, void **m, const void *arguments
                *v = su_act_at(d, c->packed ? k : m[4], width);
     void *dk = c->packed ? su_act_at(d, m[0], width) : m[1], *dv = su_act_at(d, c->packed ? dk : m[1], width);
     d->ops->attention(d, &a, m[6], m[7], m[3], k, v);
-    d->ops->attention_backward(d, &a, m[0], dk, dv, m[2], m[6], m[7], m[3], k, v);
+    d->ops->attention_backward(d, &a, m[0], dk, dv, m[8], m[9], m[2], m[6], m[7], m[3], k, v);
 }
 
 static void attention(void **state)
@@ -167,7 +167,7 @@ static void attention(void **state)
         const int64_t qs = (int64_t)c->batch * c->tq * a.q_stride,
                       os = (int64_t)c->batch * c->tq * a.o_stride;
         const int64_t kvs = c->packed ? 0 : (int64_t)c->batch * c->tk * a.kv_stride;
-        const int64_t lines = (int64_t)c->batch * c->heads * c->tq;
+        const int64_t lines = (int64_t)c->batch * c->heads * c->tq, width = (int64_t)c->heads * c->dim;
         int32_t lengths[MOST_BATCH];
         for (int b = 0; b < MOST_BATCH; b++) lengths[b] = b % 4 == 1 ? 1 + c->tk / 3 : c->tk;
         const array in_q = {"q", ACT, check_normal(10 * i, qs, 1), qs, IN};
@@ -186,8 +186,10 @@ static void attention(void **state)
                                   in_kv,
                                   in_lengths,
                                   {"o", ACT, check_zeros(os), os, IN},
-                                  {"lse", ACC, NULL, lines, IN}};
-        compare("attention_backward", backward, 8, run_attention_backward, c);
+                                  {"lse", ACC, NULL, lines, IN},
+                                  {"dbq", ACC, check_normal(10 * i + 6, width, 1), i % 5 ? width : 0, i % 5 > 0},
+                                  {"dbv", ACC, check_normal(10 * i + 7, width, 1), i % 4 ? width : 0, i % 4 > 0}};
+        compare("attention_backward", backward, 10, run_attention_backward, c);
         check_free_all();
     }
 }
@@ -269,7 +271,7 @@ static void run_norm_backward(su_device *d, void **m, const void *arguments)
 {
     const rows_case *c = arguments;
     d->ops->norm(d, m[8], NULL, m[6], m[7], m[4], NULL, m[5], m[5], 1e-5, c->rows, c->width);
-    d->ops->norm_backward(d, m[0], c->flag, m[1], m[2], m[3], m[4], m[6], m[7], m[5], c->rows, c->width);
+    d->ops->norm_backward(d, m[0], c->flag, m[9], m[1], m[2], m[3], m[4], m[6], m[7], m[5], c->rows, c->width);
 }
 
 static void layer_norm(void **state)
@@ -298,8 +300,9 @@ static void layer_norm(void **state)
                                   {"gamma", ACT, check_normal(i + 2, w, 1), w, IN},
                                   {"mean", ACC, NULL, c->rows, IN},
                                   {"rstd", ACC, NULL, c->rows, IN},
-                                  {"y", ACT, NULL, n, IN}};
-        compare("norm_backward", backward, 9, run_norm_backward, c);
+                                  {"y", ACT, NULL, n, IN},
+                                  {"sums", ACC, check_normal(i + 8, w, 1), i > 1 ? w : 0, i > 1}};
+        compare("norm_backward", backward, 10, run_norm_backward, c);
         check_free_all();
     }
 }

@@ -120,6 +120,7 @@ static result forward(su_device *d, const problem *p, bool keep)
 
 typedef struct {
     double *dq, *dk, *dv; /* with the strides of q, k, v; zero between */
+    double *dbq, *dbv;    /* [heads][dim] */
 } gradients;
 
 static gradients backward(su_device *d, const problem *p, const result *r)
@@ -132,13 +133,26 @@ static gradients backward(su_device *d, const problem *p, const result *r)
     void *dq = check_upload(d, check_zeros(p->q_size), p->q_size);
     void *dk = check_upload(d, check_zeros(p->kv_size), p->kv_size);
     void *dv = check_upload(d, check_zeros(p->kv_size), p->kv_size);
-    d->ops->attention_backward(d, &a, dq, dk, dv, d_o, o, lse, in.q, in.k, in.v);
+    const int64_t columns = (int64_t)p->s.heads * p->s.dim;
+    double *start = check_normal(77, columns, 1);
+    void *dbq = check_upload(d, start, columns), *dbv = check_upload(d, start, columns);
+    d->ops->attention_backward(d, &a, dq, dk, dv, dbq, dbv, d_o, o, lse, in.q, in.k, in.v);
     release(d, &in);
     d->ops->release(d, d_o);
     d->ops->release(d, o);
     d->ops->release(d, lse);
     return (gradients){check_take(d, dq, p->q_size), check_take(d, dk, p->kv_size),
-                       check_take(d, dv, p->kv_size)};
+                       check_take(d, dv, p->kv_size), check_take(d, dbq, columns), check_take(d, dbv, columns)};
+}
+
+/* What dbq or dbv becomes: column sums of x, rows `stride` apart, added to what backward starts with. */
+static double *sums_of(const problem *p, const double *x, int64_t rows, int64_t stride)
+{
+    const int64_t columns = (int64_t)p->s.heads * p->s.dim;
+    double *sums = check_normal(77, columns, 1);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) sums[c] += x[r * stride + c];
+    return sums;
 }
 
 /* --- the reference: one (b, h, i) at a time --- */
@@ -157,7 +171,7 @@ static void reference(const problem *p, result *r, gradients *g)
     const shape s = p->s;
     double scale = 1 / sqrt(s.dim), *row = check_zeros(s.tk);
     *r = (result){check_zeros(p->o_size), check_zeros((int64_t)s.batch * s.heads * s.tq)};
-    *g = (gradients){check_zeros(p->q_size), check_zeros(p->kv_size), check_zeros(p->kv_size)};
+    *g = (gradients){check_zeros(p->q_size), check_zeros(p->kv_size), check_zeros(p->kv_size), NULL, NULL};
     for (int64_t b = 0; b < s.batch; b++)
         for (int64_t h = 0; h < s.heads; h++)
             for (int64_t i = 0; i < s.tq; i++) {
@@ -215,6 +229,9 @@ static void check_case(shape s, su_dtype type, uint64_t seed)
     check_close("dq", g.dq, gradient.dq, p.q_size, sums);
     check_close("dk", g.dk, gradient.dk, p.kv_size, sums);
     check_close("dv", g.dv, gradient.dv, p.kv_size, sums);
+    const int64_t columns = (int64_t)s.heads * s.dim;
+    check_close("dbq", g.dbq, sums_of(&p, gradient.dq, (int64_t)s.batch * s.tq, p.q_row), columns, sums);
+    check_close("dbv", g.dbv, sums_of(&p, gradient.dv, (int64_t)s.batch * s.tk, p.kv_row), columns, sums);
     su_device_close(d);
     check_free_all();
 }

@@ -114,7 +114,7 @@ static void forward_equals_the_reference(void **state)
 }
 
 typedef struct {
-    double *dx, *dgamma, *dbeta;
+    double *dx, *dgamma, *dbeta, *sums; /* sums: NULL: not asked for */
 } gradients;
 
 static gradients backward(su_device *d, const layer *l, const result *kept, bool add, bool in_place,
@@ -128,13 +128,15 @@ static gradients backward(su_device *d, const layer *l, const result *kept, bool
     void *dgamma = check_upload(d, start->dgamma, l->s.width),
          *dbeta = check_upload(d, start->dbeta, l->s.width);
     void *dx = in_place ? dy : check_upload(d, add ? start->dx : NULL, n);
-    d->ops->norm_backward(d, dx, add, dgamma, dbeta, dy, s, mean, rstd, gamma, l->s.rows, l->s.width);
+    void *sums = start->sums ? check_upload(d, start->sums, l->s.width) : NULL;
+    d->ops->norm_backward(d, dx, add, sums, dgamma, dbeta, dy, s, mean, rstd, gamma, l->s.rows, l->s.width);
     d->ops->release(d, s);
     d->ops->release(d, mean);
     d->ops->release(d, rstd);
     d->ops->release(d, gamma);
     if (!in_place) d->ops->release(d, dy);
-    gradients g = {check_take(d, dx, n), check_take(d, dgamma, l->s.width), check_take(d, dbeta, l->s.width)};
+    gradients g = {check_take(d, dx, n), check_take(d, dgamma, l->s.width), check_take(d, dbeta, l->s.width),
+                   sums ? check_take(d, sums, l->s.width) : NULL};
     return g;
 }
 
@@ -143,7 +145,7 @@ static gradients reference_backward(const layer *l, const result *r, bool add, c
 {
     int64_t rows = l->s.rows, width = l->s.width, n = rows * width;
     gradients g = {add ? check_copy(start->dx, n) : check_zeros(n), check_copy(start->dgamma, width),
-                   check_copy(start->dbeta, width)};
+                   check_copy(start->dbeta, width), check_copy(start->sums, width)};
     double *hat = check_zeros(width);
     for (int64_t i = 0; i < rows; i++) {
         const double *dy = l->weight + i * width;
@@ -156,6 +158,7 @@ static gradients reference_backward(const layer *l, const result *r, bool add, c
             for (int64_t k = 0; k < width; k++)
                 g.dx[i * width + j] += dy[k] * l->gamma[k] * r->rstd[i] *
                                        ((j == k) - 1 / (double)width - hat[j] * hat[k] / (double)width);
+        for (int64_t j = 0; j < width; j++) g.sums[j] += g.dx[i * width + j];
     }
     return g;
 }
@@ -171,8 +174,8 @@ static void backward_equals_the_reference(void **state)
             int64_t n = s.rows * s.width;
             layer l = make(devices[t], s, true, (uint64_t)(50 + i));
             result r = reference(&l);
-            gradients start = {check_normal(1, n, 1), check_normal(2, s.width, 1),
-                               check_normal(3, s.width, 1)};
+            gradients start = {check_normal(1, n, 1), check_normal(2, s.width, 1), check_normal(3, s.width, 1),
+                               check_normal(4, s.width, 1)};
             for (int variant = 0; variant < 3; variant++) {
                 bool add = variant == 1, in_place = variant == 2;
                 gradients want = reference_backward(&l, &r, add, &start);
@@ -184,6 +187,7 @@ static void backward_equals_the_reference(void **state)
                 check_close("dx", got.dx, want.dx, n, tolerance);
                 check_close("dgamma", got.dgamma, want.dgamma, s.width, tolerance);
                 check_close("dbeta", got.dbeta, want.dbeta, s.width, tolerance);
+                check_close("sums", got.sums, want.sums, s.width, tolerance);
             }
             check_free_all();
         }
@@ -211,7 +215,7 @@ static void backward_equals_finite_differences(void **state)
             int64_t n = s.rows * s.width;
             layer l = make(d, s, residual, 90);
             result r = forward(d, &l, SUM_APART, true);
-            gradients zero = {NULL, check_zeros(s.width), check_zeros(s.width)};
+            gradients zero = {NULL, check_zeros(s.width), check_zeros(s.width), NULL};
             gradients g = backward(d, &l, &r, false, false, &zero);
             double tolerance = su_tolerance("nn.difference");
             check_gradient("dx", scalar, &l, l.x, g.dx, n, tolerance);
@@ -230,7 +234,7 @@ static void threads_do_not_change_a_bit(void **state)
     const int threads[] = {1, 2, 3, 8};
     int64_t n = s.rows * s.width;
     layer l = make(NULL, s, true, 7);
-    gradients zero = {NULL, check_zeros(s.width), check_zeros(s.width)}, first = {0};
+    gradients zero = {NULL, check_zeros(s.width), check_zeros(s.width), check_zeros(s.width)}, first = {0};
     result r = {0};
     for (int t = 0; t < 4; t++) {
         su_device *d = check_device(SU_DTYPE_F32, threads[t]);
@@ -241,6 +245,7 @@ static void threads_do_not_change_a_bit(void **state)
         check_same_bits("dx", g.dx, first.dx, n);
         check_same_bits("dgamma", g.dgamma, first.dgamma, s.width);
         check_same_bits("dbeta", g.dbeta, first.dbeta, s.width);
+        check_same_bits("sums", g.sums, first.sums, s.width);
         su_device_close(d);
     }
     check_free_all();
