@@ -493,7 +493,8 @@ su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, d
     double squares = 0.0;
     int64_t first = 0, end = 0;
     own_part(p, &first, &end);
-    su_status st = su_comm_reduce_scatter(d->comm, p->grad, p->shard, err);
+    su_comm_reduce(d->comm, p->grad, p->shard, 0, p->learning);
+    su_status st = su_comm_wait(d->comm, err);
     if (st) return st;
     if (first < end) d->ops->sum_squares(d, &squares, su_acc_at(d, p->grad, first), end - first);
     st = su_comm_sum(d->comm, &squares, 1, err);
