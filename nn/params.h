@@ -20,6 +20,9 @@
  *   grad   [ rank 0's part | rank 1's part | ... ]      parts of `shard` elements
  *   m, v                   [ rank 1's part ]            on rank 1
  *
+ * Sums of gradients begin while the backward pass still runs: it says which parameters nothing more is added to
+ * (su_params_ready), and the step adds up what is left.
+ *
  * A parameter added with `packed` follows its predecessor without a gap, so that query, key and value weights
  * can be read as one [3 width, width] matrix while each keeps the name it has in Hugging Face. */
 #ifndef SU_NN_PARAMS_H
@@ -39,6 +42,7 @@ typedef struct {
     int64_t shape[4];
     int64_t offset, count; /* elements */
     int64_t state;         /* offset in grad, m and v; -1: frozen. Set by commit */
+    bool summing;          /* the sum of the ranks' gradients has begun */
     bool decay; /* weight decay applies: matrices yes; biases, norms, embeddings of single rows no */
     int group;  /* learning-rate group, chosen by the model */
     su_init init;
@@ -53,6 +57,8 @@ typedef struct {
     int64_t learning; /* elements that have a gradient */
     int64_t shard;    /* of these, elements of m and v here: all; with several ranks a rank's part */
     uint32_t frozen;  /* a bit a learning-rate group */
+    int64_t worth;    /* a sum over the ranks that begins before the step has so many elements, or more (4 MB) */
+    int64_t ready, ready_end; /* parameters [ready, ready_end) were ready last, and fewer */
     void *master, *compute, *grad, *m, *v;
     bool failed; /* an addition ran out of memory; su_params_commit reports it */
 } su_params;
@@ -105,6 +111,11 @@ su_status su_params_load(su_params *p, const su_safetensors *file, bool moments,
 su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors *file, su_error *err);
 
 /* --- optimiser ------------------------------------------------------------------------------------------ */
+
+/* The gradients of parameters [first, end) are final until the next step: several ranks may begin to add them up.
+ * All ranks say so of the same ones in the same order, and su_optimiser_step comes next. Those just in front of the
+ * last ones join them. */
+void su_params_ready(su_params *p, int64_t first, int64_t end);
 
 enum { SU_LR_GROUPS = 9 };
 

@@ -73,7 +73,7 @@ su_stream su_block_stack_forward(su_block_stack *s, const su_params *p, const su
     return stream;
 }
 
-void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_block_call *call, void *dx,
+void su_block_stack_backward(su_block_stack *s, su_params *p, const su_block_call *call, void *dx,
                              const void *memory, void *d_memory)
 {
     int64_t rows = (int64_t)call->batch * call->tokens;
@@ -86,5 +86,6 @@ void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_blo
         if (s->level == SU_CHECKPOINTING_FULL && i < s->depth - 1) /* the last block's are still there */
             su_block_again(b, p, &one, memory, saved, &s->scratch);
         su_block_backward(b, p, &one, dx, memory, d_memory, saved, &s->scratch);
+        if (call->final) su_params_ready(p, b->qkv_w, b->norm_b[MLP] + 1); /* a block's first and last */
     }
 }
