@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { UNIT = SU_ALIGN / 2 }; /* elements: aligned for two-byte types too */
-enum { WORTH = 1 << 20 };     /* see su_params */
+enum { WORTH = 1 << 20 };     /* elements, 4 MB: see su_params */
 
 void su_params_init(su_params *p, su_device *device)
 {

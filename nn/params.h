@@ -57,8 +57,8 @@ typedef struct {
     int64_t learning; /* elements that have a gradient */
     int64_t shard;    /* of these, elements of m and v here: all; with several ranks a rank's part */
     uint32_t frozen;  /* a bit a learning-rate group */
-    int64_t worth;    /* a sum over the ranks that begins before the step has so many elements, or more (4 MB) */
-    int64_t ready, ready_end; /* parameters [ready, ready_end) were ready last, and fewer */
+    int64_t worth;    /* elements that are worth a sum over the ranks before the step */
+    int64_t ready, ready_end; /* parameters that are ready, and not worth one by themselves */
     void *master, *compute, *grad, *m, *v;
     bool failed; /* an addition ran out of memory; su_params_commit reports it */
 } su_params;
@@ -112,11 +112,6 @@ su_status su_params_load_first(su_params *p, int64_t count, const su_safetensors
 
 /* --- optimiser ------------------------------------------------------------------------------------------ */
 
-/* The gradients of parameters [first, end) are final until the next step: several ranks may begin to add them up.
- * All ranks say so of the same ones in the same order, and su_optimiser_step comes next. Those just in front of the
- * last ones join them. */
-void su_params_ready(su_params *p, int64_t first, int64_t end);
-
 enum { SU_LR_GROUPS = 9 };
 
 typedef struct {
@@ -129,6 +124,10 @@ typedef struct {
 /* Schedule factor of step (1-based): step/warmup up to warmup, then 0.5 (1 + cos(pi
  * (step-1-warmup)/(steps-warmup))). */
 double su_schedule(const su_optimiser *o, int64_t step);
+/* Nothing more is added to the gradients of parameters [first, end) before the next step: their sum over the ranks may
+ * begin. All ranks say it of the same ones in the same order. What is not worth a sum waits for those just in front
+ * of it, or for the step. */
+void su_params_ready(su_params *p, int64_t first, int64_t end);
 /* One AdamW step over the whole table, with the sum of the ranks' gradients; then compute is refreshed and gradients
  * are zeroed. norm: the gradient's norm before cutting. SU_ENUMERIC when it is not finite: no weight was changed.
  * Collective. */

@@ -259,7 +259,7 @@ su_status su_comm_entry(const char *version, size_t table, const su_launch *laun
     MPI_Comm_rank(m->world, &m->comm.rank);
     MPI_Comm_size(m->world, &m->comm.ranks);
     m->room = su_alloc_aligned((size_t)m->comm.ranks * SEGMENT, sizeof(double));
-    m->requests = su_alloc((size_t)m->comm.ranks, 2 * sizeof *m->requests);
+    m->requests = su_alloc(2 * (size_t)m->comm.ranks, sizeof *m->requests);
     if (!m->room || !m->requests)
         st = su_fail(err, SU_ENOMEM, "no memory to add up gradients of %d ranks", m->comm.ranks);
     if (!st) st = start_thread(m, err);
