@@ -201,14 +201,17 @@ su_status su_step_run(su_step *s, const su_step_batch *b, const su_objective *o,
                             s->dz, log_scale, d_log_scale, s->scratch, whole, width, losses, err);
     if (!st && !isfinite(losses->total))
         st = su_fail(err, SU_ENUMERIC, "the loss is %s", isnan(losses->total) ? "not a number" : "infinite");
-    /* Backward from the last micro-batch to the first: the last one's activations are still in place. */
+    /* Backward from the last micro-batch to the first: the last one's activations are still in place. The last
+     * stream goes first here too: the sum of a text's word embeddings over the ranks, a long one, begins before the
+     * images' backward. */
     int32_t last = (b->count - 1) / s->micro * s->micro;
     for (int32_t first = last; first >= 0 && !st; first -= s->micro) {
-        for (int m = 0; m < model->config.streams && !st; m++) {
+        for (int m = model->config.streams - 1; m >= 0 && !st; m--) {
             if (first != last)
                 st = forward(s, b, m, first, &in, err);
             else
                 in = piece(s, b, m, first);
+            in.final = first == 0;
             int64_t at = (s->before + first) * width;
             const void *d_tokens = NULL;
             if (!st && b->extra) st = b->extra->run(b->extra->context, m, first, in.batch, &d_tokens, err);

@@ -64,7 +64,8 @@ typedef struct {
 } su_step_batch;
 
 /* Forward and backward: gradients are ADDED to the table; nothing is updated. SU_ENUMERIC when the loss is
- * not finite. Losses are the whole batch's. Collective. */
+ * not finite. Losses are the whole batch's. Collective: with several ranks sums of the gradients may have begun, and
+ * su_optimiser_step comes next. */
 su_status su_step_run(su_step *s, const su_step_batch *batch, const su_objective *o, double progress,
                       su_losses *losses, su_error *err);
 

@@ -303,6 +303,7 @@ static su_block_call block_call(const su_tower *t, const su_tower_input *in)
     return (su_block_call){.batch = in->batch,
                            .tokens = t->tokens_now,
                            .train = in->train,
+                           .final = in->final,
                            .key = key,
                            .first = in->first,
                            .wanted = t->whole ? NULL : device_list(t, LIST_CLS_ROW),
@@ -459,6 +460,7 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
         d->ops->norm_backward(d, dx, false, NULL, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
                               t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), behind,
                               c->width);
+    if (vit && in->final) su_params_ready(p, t->norm_w, t->norm_b + 1);
     su_block_call call = block_call(t, in);
     su_block_stack_backward(&t->stack, p, &call, dx, NULL, NULL);
     embed_dropout(t, in, dx);
@@ -485,6 +487,7 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
         d->ops->scatter_add(d, su_param_grad(p, t->type), true, dx, device_list(t, LIST_ZERO), rows,
                             c->width);
     }
+    if (in->final) su_params_ready(p, vit ? t->cls : t->word, t->blocks[0].qkv_w); /* all before the blocks */
     return SU_OK;
 }
 

@@ -43,6 +43,7 @@ typedef struct {
     const int32_t *ids, *lengths; /* BERT: [batch, max_tokens], [batch] */
     const float *pooled;          /* [batch, width]: what the tower gave for them before; it does not run */
     bool train;                   /* dropout, patch dropout and stochastic depth are on */
+    bool final;                   /* backward: nothing more is added to the tower's gradients in this step */
     su_rng_key key; /* seed, step, and a layer id base that is the stream's own (16 * (depth + 1) ids are used) */
     int64_t first;  /* sample 0's number in the whole batch (see su_block_call) */
     int32_t tokens; /* BERT: rows are padded to at least so many; dropout draws by the padded length, so pieces

@@ -179,6 +179,7 @@ static su_block_call block_call(const su_decoder *d, const su_decoder_input *in,
                            .lengths = d->lengths,
                            .memory_tokens = memory_tokens,
                            .train = in->train,
+                           .final = in->final,
                            .key = key,
                            .first = in->first};
 }
@@ -316,5 +317,6 @@ su_status su_decoder_loss(su_decoder *d, const su_decoder_input *in, const void 
     su_block_call call = block_call(d, in, memory_tokens);
     su_block_stack_backward(&d->stack, d->params, &call, dx, memory, d_memory);
     embed_backward(d, in, dx);
+    if (in->final) su_params_ready(d->params, d->word, d->blocks[0].qkv_w); /* all before the blocks */
     return ops->sync(device, err);
 }

@@ -29,6 +29,7 @@ typedef struct {
     const int32_t *lengths; /* [batch]: what follows is padding */
     const int32_t *targets; /* the token that should come next; -1: none is asked for */
     bool train;             /* dropout is on */
+    bool final;             /* backward: nothing more is added to the decoder's gradients in this step */
     su_rng_key key;         /* seed, step, and a layer id base that is this call's own */
     int64_t first;          /* row 0's number in the whole batch (see su_block_call) */
 } su_decoder_input;

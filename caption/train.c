@@ -282,16 +282,17 @@ static su_tower_input image_input(const training *r, int32_t first, int32_t coun
                             .first = train ? before(r) + first : 0};
 }
 
-/* Captions first .. first + count - 1 of the batch: loss and gradients; *d_memory: gradient at the image
- * tokens. */
-static su_status learn_captions(training *r, int32_t first, int32_t count, const void *memory, int32_t tokens,
-                                void *d_memory, su_error *err)
+/* Captions first .. first + count - 1 of the batch, the step's last ones if `final`: loss and gradients; *d_memory:
+ * gradient at the image tokens. */
+static su_status learn_captions(training *r, int32_t first, int32_t count, bool final, const void *memory,
+                                int32_t tokens, void *d_memory, su_error *err)
 {
     int64_t asked = 0;
     su_rows_clear(r->rows);
     for (int32_t i = first; i < first + count; i++) add_sample(r, r->number_of[r->fed.batch->items[i]]);
     su_decoder_input in = su_rows_input(r->rows, r->longest);
     in.train = true;
+    in.final = final;
     in.first = before(r) + first;
     in.key = (su_rng_key){.seed = r->config.train.seed, .step = (uint32_t)r->run.done + 1, .layer = 7u << 28};
     return su_decoder_loss(r->captioner->decoder, &in, memory, tokens, r->config.label_smoothing,
@@ -329,10 +330,12 @@ static su_status step_alone(training *r, su_error *err)
         int32_t count = r->fed.batch->count - first < r->micro ? r->fed.batch->count - first : r->micro,
                 tokens = 0;
         const void *memory = NULL;
+        bool final = first + count == r->fed.batch->count;
         st = see(r, first, count, true, &memory, &tokens, err);
-        if (!st) st = learn_captions(r, first, count, memory, tokens, r->d_memory, err);
+        if (!st) st = learn_captions(r, first, count, final, memory, tokens, r->d_memory, err);
         if (!st && r->d_memory) {
             su_tower_input in = image_input(r, first, count, true);
+            in.final = final;
             st = su_tower_backward(c->model->tower[c->stream], &in, NULL, r->d_memory, err);
         }
     }
@@ -348,7 +351,7 @@ static su_status captions_beside(void *context, int stream, int32_t first, int32
     int32_t tokens = 0;
     const void *memory = su_tower_output(r->captioner->model->tower[stream], &tokens);
     *d_tokens = r->d_memory;
-    return learn_captions(r, first, count, memory, tokens, r->d_memory, err);
+    return learn_captions(r, first, count, first == 0, memory, tokens, r->d_memory, err);
 }
 
 static su_status step_jointly(training *r, su_error *err)

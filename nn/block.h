@@ -68,6 +68,7 @@ typedef struct {
     const int32_t *memory_lengths;
     const int32_t *wanted;
     bool train;     /* dropout and stochastic depth are on */
+    bool final;     /* the step adds nothing more to the parameters' gradients behind this backward */
     su_rng_key key; /* key.layer: this block's first id; a block uses 16 */
     int64_t first;  /* sample 0's number in the whole batch: a piece draws what its samples draw in the whole,
                        exactly so where `first` is a multiple of four */

@@ -76,9 +76,14 @@ su_status su_comm_all_gather(su_comm *c, void *x, size_t bytes, su_error *err)
     return c && bytes ? c->ops->all_gather(c, x, bytes, err) : SU_OK;
 }
 
-su_status su_comm_reduce_scatter(su_comm *c, void *x, int64_t n, su_error *err)
+void su_comm_reduce(su_comm *c, void *x, int64_t block, int64_t first, int64_t n)
 {
-    return c && n ? c->ops->reduce_scatter(c, x, n, err) : SU_OK;
+    if (c && n) c->ops->reduce(c, x, block, first, n);
+}
+
+su_status su_comm_wait(su_comm *c, su_error *err)
+{
+    return c ? c->ops->wait(c, err) : SU_OK;
 }
 
 su_status su_comm_broadcast(su_comm *c, void *x, size_t bytes, su_error *err)

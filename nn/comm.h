@@ -7,7 +7,8 @@
  *
  * Every function here that takes a communicator is collective: all ranks call it, in the same order. With
  * NULL, the one rank, it does nothing and succeeds. Sums are formed in the order of the ranks (NCCL: in its
- * own, fixed for a machine), so the same number of ranks gives the same bits.
+ * own, fixed for a machine), so the same number of ranks gives the same bits. All but su_comm_reduce return when
+ * it is done.
  *
  * Failures. A rank that fails between two collective calls says so at the next su_comm_agree, and all ranks
  * leave with its message. One that cannot wait for that, because another call comes first, closes its
@@ -44,8 +45,9 @@ typedef struct {
     const char *name; /* "MPI", "NCCL" */
     /* x: device memory [ranks][bytes]; each rank's own block is in place, the others' arrive. */
     su_status (*all_gather)(su_comm *c, void *x, size_t bytes, su_error *err);
-    /* x: acc [ranks][n]: the rank's own block becomes its sum over the ranks; the other blocks are lost. */
-    su_status (*reduce_scatter)(su_comm *c, void *x, int64_t n, su_error *err);
+    /* See su_comm_reduce, su_comm_wait. What goes wrong in the one is told by the other. */
+    void (*reduce)(su_comm *c, void *x, int64_t block, int64_t first, int64_t n);
+    su_status (*wait)(su_comm *c, su_error *err);
     /* x: what rank 0 has. */
     su_status (*broadcast)(su_comm *c, void *x, size_t bytes, su_error *err);
     /* failed: this rank leaves where the others do not expect it, and they are ended. */
@@ -91,11 +93,16 @@ int64_t su_comm_part(const su_comm *c, int64_t count);
 int64_t su_comm_share(const su_comm *c, int64_t count, int64_t *first);
 
 su_status su_comm_all_gather(su_comm *c, void *x, size_t bytes, su_error *err);
-su_status su_comm_reduce_scatter(su_comm *c, void *x, int64_t n, su_error *err);
 su_status su_comm_broadcast(su_comm *c, void *x, size_t bytes, su_error *err);
 /* The same in host memory. */
 su_status su_comm_gather_host(su_comm *c, void *x, size_t bytes, su_error *err);
 su_status su_comm_broadcast_host(su_comm *c, void *x, size_t bytes, su_error *err);
+/* x: acc [ranks][block]. Begins the sum of its elements [first, first + n), in any of the blocks, behind what the
+ * device was told to do before: an element becomes its sum over the ranks on the rank whose block it is in, and is
+ * lost on the others. Nobody touches them until su_comm_wait, which waits for all that this rank has begun: it is
+ * not collective, and a rank that fails waits too before it lets go of x. */
+void su_comm_reduce(su_comm *c, void *x, int64_t block, int64_t first, int64_t n);
+su_status su_comm_wait(su_comm *c, su_error *err);
 /* A few numbers in host memory: their sums, in double, in the order of the ranks; the largest ones. */
 su_status su_comm_sum(su_comm *c, double *x, int n, su_error *err);
 su_status su_comm_max(su_comm *c, double *x, int n, su_error *err);

@@ -5,16 +5,18 @@
 #include <string.h>
 
 enum { UNIT = SU_ALIGN / 2 }; /* elements: aligned for two-byte types too */
+enum { WORTH = 1 << 20 };     /* elements, 4 MB: see su_params */
 
 void su_params_init(su_params *p, su_device *device)
 {
-    *p = (su_params){.device = device};
+    *p = (su_params){.device = device, .worth = WORTH};
 }
 
 void su_params_free(su_params *p)
 {
     if (!p->device) return;
     su_device *d = p->device;
+    if (p->grad) su_comm_wait(d->comm, NULL); /* a step that failed may leave sums under way */
     if (p->compute != p->master) d->ops->release(d, p->compute);
     d->ops->release(d, p->master);
     d->ops->release(d, p->grad);
@@ -434,6 +436,44 @@ su_status su_params_load(su_params *p, const su_safetensors *file, bool moments,
     return st ? st : d->ops->sync(d, err);
 }
 
+/* --- sums over the ranks -------------------------------------------------------------------------------- */
+
+/* Where parameter i, or the next one that learns, lies in grad. */
+static int64_t state_from(const su_params *p, int64_t i)
+{
+    while (i < p->count && p->items[i].state < 0) i++;
+    return i < p->count ? p->items[i].state : p->learning;
+}
+
+static void begin_sum(su_params *p, int64_t first, int64_t end)
+{
+    int64_t from = state_from(p, first);
+    for (int64_t i = first; i < end; i++) p->items[i].summing = true;
+    su_comm_reduce(p->device->comm, p->grad, p->shard, from, state_from(p, end) - from);
+}
+
+void su_params_ready(su_params *p, int64_t first, int64_t end)
+{
+    if (!p->device->comm) return;
+    if (end != p->ready) p->ready_end = end;
+    p->ready = first;
+    if (state_from(p, p->ready_end) - state_from(p, first) < p->worth) return;
+    begin_sum(p, first, p->ready_end);
+    p->ready_end = first;
+}
+
+/* The sums that have not begun, and the end of all. */
+static su_status sum_gradients(su_params *p, su_error *err)
+{
+    for (int64_t i = 0, end = 0; i < p->count; i = end) {
+        while (end < p->count && p->items[end].summing == p->items[i].summing) end++;
+        if (!p->items[i].summing) begin_sum(p, i, end);
+    }
+    for (int64_t i = 0; i < p->count; i++) p->items[i].summing = false;
+    p->ready = p->ready_end = 0;
+    return su_comm_wait(p->device->comm, err);
+}
+
 /* --- optimiser ------------------------------------------------------------------------------------------ */
 
 double su_schedule(const su_optimiser *o, int64_t step)
@@ -493,7 +533,7 @@ su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, d
     double squares = 0.0;
     int64_t first = 0, end = 0;
     own_part(p, &first, &end);
-    su_status st = su_comm_reduce_scatter(d->comm, p->grad, p->shard, err);
+    su_status st = sum_gradients(p, err);
     if (st) return st;
     if (first < end) d->ops->sum_squares(d, &squares, su_acc_at(d, p->grad, first), end - first);
     st = su_comm_sum(d->comm, &squares, 1, err);

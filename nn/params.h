@@ -20,6 +20,9 @@
  *   grad   [ rank 0's part | rank 1's part | ... ]      parts of `shard` elements
  *   m, v                   [ rank 1's part ]            on rank 1
  *
+ * Sums of gradients begin while the backward pass still runs: it says which parameters nothing more is added to
+ * (su_params_ready), and the step adds up what is left.
+ *
  * A parameter added with `packed` follows its predecessor without a gap, so that query, key and value weights
  * can be read as one [3 width, width] matrix while each keeps the name it has in Hugging Face. */
 #ifndef SU_NN_PARAMS_H
@@ -39,6 +42,7 @@ typedef struct {
     int64_t shape[4];
     int64_t offset, count; /* elements */
     int64_t state;         /* offset in grad, m and v; -1: frozen. Set by commit */
+    bool summing;          /* the sum of the ranks' gradients has begun */
     bool decay; /* weight decay applies: matrices yes; biases, norms, embeddings of single rows no */
     int group;  /* learning-rate group, chosen by the model */
     su_init init;
@@ -53,6 +57,8 @@ typedef struct {
     int64_t learning; /* elements that have a gradient */
     int64_t shard;    /* of these, elements of m and v here: all; with several ranks a rank's part */
     uint32_t frozen;  /* a bit a learning-rate group */
+    int64_t worth;    /* elements that are worth a sum over the ranks before the step */
+    int64_t ready, ready_end; /* parameters that are ready, and not worth one by themselves */
     void *master, *compute, *grad, *m, *v;
     bool failed; /* an addition ran out of memory; su_params_commit reports it */
 } su_params;
@@ -118,6 +124,10 @@ typedef struct {
 /* Schedule factor of step (1-based): step/warmup up to warmup, then 0.5 (1 + cos(pi
  * (step-1-warmup)/(steps-warmup))). */
 double su_schedule(const su_optimiser *o, int64_t step);
+/* Nothing more is added to the gradients of parameters [first, end) before the next step: their sum over the ranks may
+ * begin. All ranks say it of the same ones in the same order. What is not worth a sum waits for those just in front
+ * of it, or for the step. */
+void su_params_ready(su_params *p, int64_t first, int64_t end);
 /* One AdamW step over the whole table, with the sum of the ranks' gradients; then compute is refreshed and gradients
  * are zeroed. norm: the gradient's norm before cutting. SU_ENUMERIC when it is not finite: no weight was changed.
  * Collective. */

@@ -76,7 +76,7 @@ su_stream su_block_stack_forward(su_block_stack *s, const su_params *p, const su
     return stream;
 }
 
-void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_block_call *call, void *dx,
+void su_block_stack_backward(su_block_stack *s, su_params *p, const su_block_call *call, void *dx,
                              const void *memory, void *d_memory)
 {
     int64_t rows = (int64_t)call->batch * call->tokens;
@@ -92,5 +92,6 @@ void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_blo
         void *sums = i > 0 && b->config.pre_norm && !one.wanted ? su_block_end_bias(b - 1, p, call) : NULL;
         su_block_backward(b, p, &one, dx, memory, d_memory, summed, sums, saved, &s->scratch);
         summed = sums != NULL;
+        if (call->final) su_params_ready(p, b->qkv_w, b->norm_b[MLP] + 1); /* a block's first and last */
     }
 }

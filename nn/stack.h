@@ -49,8 +49,9 @@ void su_block_stack_free(su_block_stack *s); /* what plan took from the host */
  * stays in place until backward. call->key.layer: the first block's; each uses 16. call->wanted: behind the last. */
 su_stream su_block_stack_forward(su_block_stack *s, const su_params *p, const su_block_call *call, void *x,
                                  const void *memory);
-/* After the forward of the same call. dx, d_memory: see su_block_backward. */
-void su_block_stack_backward(su_block_stack *s, const su_params *p, const su_block_call *call, void *dx,
+/* After the forward of the same call. dx, d_memory: see su_block_backward. With call->final each block's parameters
+ * are ready (see su_params_ready) behind its own backward. */
+void su_block_stack_backward(su_block_stack *s, su_params *p, const su_block_call *call, void *dx,
                              const void *memory, void *d_memory);
 
 #endif

@@ -1,5 +1,6 @@
 /* The communicator over MPI: what arrives, sums in the order of the ranks, agreement on failures. */
 #include "tests/ranks/ranks.h"
+#include <unistd.h>
 
 static void ok(su_status st, const su_error *err)
 {
@@ -34,38 +35,86 @@ static void all_blocks_arrive(void **state)
     }
 }
 
-static void blocks_are_summed_in_the_order_of_the_ranks(void **state)
+static double element(const void *x, bool wide, int64_t i)
 {
-    (void)state;
+    return wide ? ((const double *)x)[i] : (double)((const float *)x)[i];
+}
+
+/* Ranges, one behind the other from the end on, of at most `most` elements: all but the last `kept` of them. */
+static void sums_are_formed_in_the_order_of_the_ranks(bool wide, int64_t block, int64_t most, int64_t kept)
+{
     su_comm *c = ranks_comm;
     su_error err = {0};
-    static const int64_t sizes[] = {1, 5, 1 << 17, (1 << 17) + 1, 300007};
+    int64_t n = block * c->ranks, size = 1;
+    void *x = check_alloc(n, wide ? sizeof(double) : sizeof(float));
+    for (int64_t i = 0; i < n; i++) {
+        if (wide)
+            ((double *)x)[i] = brought(c->rank, i);
+        else
+            ((float *)x)[i] = (float)brought(c->rank, i);
+    }
+    for (int64_t end = n - kept; end > 0; end -= size, size = 2 * size + 1) {
+        if (size > most) size = most;
+        if (size > end) size = end;
+        su_comm_reduce(c, x, block, end - size, size);
+    }
+    ok(su_comm_wait(c, &err), &err);
+    for (int64_t i = c->rank * block; i < (c->rank + 1) * block; i++) {
+        double sum = brought(i < n - kept ? 0 : c->rank, i);
+        for (int r = 1; r < c->ranks && i < n - kept; r++) sum += brought(r, i);
+        if (element(x, wide, i) != (wide ? sum : (double)(float)sum))
+            fail_msg("block %lld, ranges of %lld: element %lld", (long long)block, (long long)most, (long long)i);
+    }
+    ok(su_comm_wait(c, &err), &err); /* for nothing */
+    check_free_all();
+}
+
+static void every_element_is_summed_by_the_rank_that_has_it(void **state)
+{
+    (void)state;
+    static const int64_t blocks[] = {1, 5, 1 << 17, (1 << 17) + 1, 300007};
     for (int wide = 0; wide < 2; wide++) {
         su_device *d = check_device(wide ? SU_DTYPE_F64 : SU_DTYPE_F32, 1);
         ranks_lend(d);
-        for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-            int64_t n = sizes[k];
-            void *x = check_alloc(n * c->ranks, su_dtype_size(d->acc));
-            for (int64_t i = 0; i < n * c->ranks; i++) {
-                if (wide)
-                    ((double *)x)[i] = brought(c->rank, i);
-                else
-                    ((float *)x)[i] = (float)brought(c->rank, i);
-            }
-            ok(su_comm_reduce_scatter(c, x, n, &err), &err);
-            for (int64_t i = c->rank * n; i < (c->rank + 1) * n; i++) {
-                double sum = brought(0, i);
-                for (int r = 1; r < c->ranks; r++) sum += brought(r, i);
-                if (wide)
-                    assert_true(((double *)x)[i] == sum);
-                else
-                    assert_true(((float *)x)[i] == (float)sum);
-            }
-            check_free_all();
+        for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++) {
+            int64_t n = blocks[k] * ranks_comm->ranks;
+            sums_are_formed_in_the_order_of_the_ranks(wide, blocks[k], n, 0);
+            sums_are_formed_in_the_order_of_the_ranks(wide, blocks[k], blocks[k] / 2 + 1, blocks[k] / 2);
+            sums_are_formed_in_the_order_of_the_ranks(wide, blocks[k], n / 200 + 1, 1); /* more than wait at once */
         }
         ranks_lend(ranks_first);
         su_device_close(d);
     }
+}
+
+/* Rank 0 begins a sum and goes on, until the others begin it because it went on. */
+static void a_sum_that_is_begun_holds_nobody_up(void **state)
+{
+    (void)state;
+    su_comm *c = ranks_comm;
+    su_error err = {0};
+    char path[64];
+    int starter = getpid();
+    double sum = 0.0;
+    ok(su_comm_broadcast_host(c, &starter, sizeof starter, &err), &err);
+    snprintf(path, sizeof path, "/tmp/suture-ranks-%d-begun", starter);
+    float *x = check_alloc(c->ranks, sizeof *x);
+    for (int i = 0; i < c->ranks; i++) x[i] = (float)brought(c->rank, i);
+    if (c->rank == 0) {
+        su_comm_reduce(c, x, 1, 0, c->ranks);
+        fclose(fopen(path, "w"));
+    } else {
+        for (int i = 0; access(path, F_OK) && i < 60000; i++) usleep(1000);
+        assert_int_equal(access(path, F_OK), 0);
+        su_comm_reduce(c, x, 1, 0, c->ranks);
+    }
+    double one = 1.0;
+    ok(su_comm_sum(c, &one, 1, &err), &err); /* another call before the wait */
+    ok(su_comm_wait(c, &err), &err);
+    for (int r = 0; r < c->ranks; r++) sum += brought(r, c->rank);
+    assert_true(x[c->rank] == (float)sum && one == c->ranks);
+    if (c->rank == 0) unlink(path);
+    check_free_all();
 }
 
 static void numbers_are_summed_and_compared(void **state)
@@ -145,7 +194,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_blocks_arrive),
-        cmocka_unit_test(blocks_are_summed_in_the_order_of_the_ranks),
+        cmocka_unit_test(every_element_is_summed_by_the_rank_that_has_it),
+        cmocka_unit_test(a_sum_that_is_begun_holds_nobody_up),
         cmocka_unit_test(numbers_are_summed_and_compared),
         cmocka_unit_test(a_failure_of_one_rank_is_that_of_all),
         cmocka_unit_test(host_memory_goes_through_the_device),

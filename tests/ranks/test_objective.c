@@ -1,4 +1,5 @@
-/* Several ranks equal one: the loss and every gradient of a whole batch, and what optimiser steps make of it. */
+/* Several ranks equal one: the loss and every gradient of a whole batch, and what optimiser steps make of it. Sums of
+ * gradients that begin beside the backward pass are those behind it, to the bit. */
 #include "tests/align/models.h"
 #include "tests/ranks/ranks.h"
 #include "base/file.h"
@@ -47,7 +48,90 @@ static su_step_batch part_of(const su_model_config *c, const su_step_batch *whol
     return b;
 }
 
-/* The sum over the ranks of a parameter's gradient. */
+/* --- a communicator that looks on ------------------------------------------------------------------------ */
+
+/* It takes down what sums are begun of, forms none of them before the wait, and there all at once. Then nothing may
+ * have changed since it was begun, nor have been begun twice. */
+enum { BEGUN = 1000 };
+
+static struct {
+    const su_comm_ops *real;
+    bool sums; /* false: the wait leaves every rank's gradients as they are */
+    int count;
+    int64_t elements, block;
+    void *x;
+    struct {
+        int64_t first, n;
+        void *then;
+    } range[BEGUN];
+} seen;
+
+static void look_on_reduce(su_comm *c, void *x, int64_t block, int64_t first, int64_t n)
+{
+    size_t acc = su_dtype_size(c->device->acc);
+    assert_true(n > 0 && first >= 0 && first + n <= block * c->ranks);
+    for (int i = 0; i < seen.count; i++)
+        if (first < seen.range[i].first + seen.range[i].n && seen.range[i].first < first + n)
+            fail_msg("elements %lld to %lld are begun twice", (long long)first, (long long)(first + n));
+    assert_true(seen.count < BEGUN);
+    seen.x = x;
+    seen.block = block;
+    seen.elements += n;
+    seen.range[seen.count].first = first;
+    seen.range[seen.count].n = n;
+    seen.range[seen.count].then = su_alloc((size_t)n, acc);
+    memcpy(seen.range[seen.count++].then, su_acc_at(c->device, x, first), (size_t)n * acc);
+}
+
+static su_status look_on_wait(su_comm *c, su_error *err)
+{
+    size_t acc = su_dtype_size(c->device->acc);
+    for (int i = 0; i < seen.count; i++) {
+        int64_t first = seen.range[i].first, n = seen.range[i].n;
+        if (memcmp(seen.range[i].then, su_acc_at(c->device, seen.x, first), (size_t)n * acc) != 0)
+            fail_msg("elements %lld to %lld are begun too early", (long long)first, (long long)(first + n));
+        su_free(seen.range[i].then);
+    }
+    if (seen.count && seen.sums) seen.real->reduce(c, seen.x, seen.block, 0, seen.block * c->ranks);
+    seen.count = 0;
+    return seen.real->wait(c, err);
+}
+
+static void look_on(bool sums)
+{
+    static su_comm_ops ops;
+    seen.real = ranks_comm->ops;
+    seen.sums = sums;
+    ops = *seen.real;
+    ops.reduce = look_on_reduce;
+    ops.wait = look_on_wait;
+    ranks_comm->ops = &ops;
+}
+
+static void look_away(void)
+{
+    ranks_comm->ops = seen.real;
+    seen.real = NULL;
+}
+
+static int64_t worth; /* see su_params */
+
+/* A step of AdamW; all of the gradients are added up in it, once. */
+static void step_on(su_params *p, int64_t number, int steps)
+{
+    su_error err = {0};
+    double norm = 0.0;
+    su_optimiser o = {
+        .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1, .clip_norm = 1.0, .steps = steps};
+    for (int g = 0; g < SU_LR_GROUPS; g++) o.lr[g] = 1e-3;
+    ok(su_optimiser_step(&o, p, number, &norm, &err), &err);
+    if (seen.real) assert_int_equal(seen.elements, p->learning);
+    seen.elements = 0;
+}
+
+/* --- a model --------------------------------------------------------------------------------------------- */
+
+/* The sum over the ranks of a parameter's gradient, before ranks_comm adds it up. */
 static double *summed_gradient(const su_params *p, int64_t i)
 {
     su_comm *c = p->device->comm;
@@ -82,6 +166,18 @@ static void collect(result *r, const su_params *p, double *(*get)(const su_param
     }
 }
 
+/* Behind a backward pass: what is worth a sum is begun, and no more. */
+static void check_begun(const su_params *p, bool frozen)
+{
+    if (!worth || worth > p->learning)
+        assert_int_equal(seen.count, 0);
+    else if (worth == 1) /* two blocks of each tower, a text's embeddings, and an image's with its last norm */
+        assert_int_equal(seen.count, frozen ? 3 : 7);
+    else
+        assert_true(seen.count > 0 && seen.count < (frozen ? 3 : 7));
+    for (int i = 0; i < seen.count; i++) assert_true(seen.range[i].n >= worth);
+}
+
 /* steps 0: loss and gradients; else the weights after so many AdamW steps. several: on all ranks, else this one
  * alone. */
 static result trained(su_dtype type, bool several, bool frozen, int32_t micro, int steps)
@@ -94,16 +190,14 @@ static result trained(su_dtype type, bool several, bool frozen, int32_t micro, i
     su_model *m = new_model(&c, d, true, 3);
     int32_t own = SAMPLES / su_comm_ranks(d->comm);
     su_step *step = new_step(m, own, micro);
-    su_optimiser o = {
-        .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1, .clip_norm = 1.0, .steps = STEPS};
-    for (int g = 0; g < SU_LR_GROUPS; g++) o.lr[g] = 1e-3;
+    if (worth) m->params.worth = worth;
     for (int k = 1; k <= (steps ? steps : 1); k++) {
         su_step_batch whole = random_batch(&c, SAMPLES, (uint64_t)k), b = part_of(&c, &whole, d->comm);
-        double norm = 0.0;
         b.train = true;
         b.step = k;
         ok(su_step_run(step, &b, &objective, 0.0, &r.losses, &err), &err);
-        if (steps) ok(su_optimiser_step(&o, &m->params, k, &norm, &err), &err);
+        if (several && seen.real) check_begun(&m->params, frozen);
+        if (steps) step_on(&m->params, k, STEPS);
     }
     collect(&r, &m->params, steps ? weight_values : summed_gradient);
     su_step_free(step);
@@ -120,8 +214,10 @@ static void loss_and_gradients_equal_one_large_batch(void **state)
         su_dtype type = wide ? SU_DTYPE_F64 : SU_DTYPE_F32;
         double tolerance = su_tolerance(wide ? "align.f64.pieces" : "align.f32.pieces");
         for (int k = 0; k < 3; k++) { /* whole parts, parts in pieces, a frozen tower */
-            result one = trained(type, false, k == 2, 0, 0),
-                   many = trained(type, true, k == 2, k == 1 ? 4 : 0, 0);
+            result one = trained(type, false, k == 2, 0, 0);
+            look_on(false);
+            result many = trained(type, true, k == 2, k == 1 ? 4 : 0, 0);
+            look_away();
             assert_int_equal(one.count, many.count);
             check_close(
                 "losses",
@@ -146,6 +242,92 @@ static void optimiser_steps_equal_those_of_one_rank(void **state)
             check_free_all();
         }
     }
+}
+
+static void sums_beside_the_backward_pass_are_those_behind_it(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 8; k++) {
+        su_dtype type = k & 1 ? SU_DTYPE_F64 : SU_DTYPE_F32;
+        bool frozen = k & 2;
+        int32_t micro = k & 4 ? 4 : 0;
+        worth = 0; /* more than the model has */
+        look_on(true);
+        result behind = trained(type, true, frozen, micro, STEPS);
+        for (worth = 1; worth < 10000; worth *= 4000) {
+            result watched = trained(type, true, frozen, micro, STEPS);
+            check_same_bits("weights, looked on", watched.values, behind.values, behind.count);
+        }
+        look_away();
+        for (worth = 1; worth < 10000; worth *= 4000) {
+            result beside = trained(type, true, frozen, micro, STEPS);
+            check_same_bits("weights", beside.values, behind.values, behind.count);
+        }
+        check_free_all();
+    }
+    worth = 0;
+}
+
+/* Weights after a step with gradients that this rank makes up; said: parameters are ready as they come, some of them
+ * with nobody beside them, some never. */
+static double *stepped(su_dtype type, bool said, int64_t *count)
+{
+    static const int64_t sizes[] = {7, 33, 1, 64, 5000, 3, 129, 2, 700, 31};
+    enum { PARAMETERS = sizeof sizes / sizeof *sizes };
+    static const struct {
+        int64_t first, end;
+    } calls[] = {{9, 10}, {7, 9}, {3, 5}, {2, 3}, {0, 1}};
+    su_device *d = check_device(type, 1);
+    su_error err = {0};
+    su_params p;
+    char name[16];
+    ranks_lend(d);
+    su_params_init(&p, d);
+    for (int i = 0; i < PARAMETERS; i++) {
+        snprintf(name, sizeof name, "p%d", i);
+        su_params_add(&p, name, 1, &sizes[i], i % 2, i == 2 || i == 7 || i == 8, SU_INIT_NORMAL, 0.02, i == 6);
+    }
+    su_params_freeze(&p, 1);
+    if (worth) p.worth = worth;
+    ok(su_params_commit(&p, true, &err), &err);
+    ok(su_params_randomise(&p, 5, &err), &err);
+    for (int i = 0; i < PARAMETERS; i++)
+        for (int64_t k = 0; su_param_learns(&p, i) && k < sizes[i]; k++) {
+            double x = su_rng_normal((su_rng_key){.seed = 9, .step = (uint32_t)i, .layer = (uint32_t)ranks_comm->rank},
+                                     (uint64_t)k);
+            if (type == SU_DTYPE_F64)
+                ((double *)su_param_grad(&p, i))[k] = x;
+            else
+                ((float *)su_param_grad(&p, i))[k] = (float)x;
+        }
+    for (size_t i = 0; said && i < sizeof calls / sizeof *calls; i++)
+        su_params_ready(&p, calls[i].first, calls[i].end);
+    step_on(&p, 1, 1);
+    result r;
+    collect(&r, &p, weight_values);
+    su_params_free(&p);
+    ranks_lend(ranks_first);
+    su_device_close(d);
+    *count = r.count;
+    return r.values;
+}
+
+static void parameters_that_are_ready_are_added_up_once(void **state)
+{
+    (void)state;
+    int64_t count = 0;
+    for (int wide = 0; wide < 2; wide++) {
+        su_dtype type = wide ? SU_DTYPE_F64 : SU_DTYPE_F32;
+        double *never = stepped(type, false, &count);
+        for (worth = 1; worth < 100000; worth *= 37) {
+            check_same_bits("weights", stepped(type, true, &count), never, count);
+            look_on(true);
+            check_same_bits("weights, looked on", stepped(type, true, &count), never, count);
+            look_away();
+        }
+        check_free_all();
+    }
+    worth = 0;
 }
 
 static void the_same_ranks_give_the_same_bits_and_all_ranks_have_them(void **state)
@@ -234,6 +416,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loss_and_gradients_equal_one_large_batch),
         cmocka_unit_test(optimiser_steps_equal_those_of_one_rank),
+        cmocka_unit_test(sums_beside_the_backward_pass_are_those_behind_it),
+        cmocka_unit_test(parameters_that_are_ready_are_added_up_once),
         cmocka_unit_test(the_same_ranks_give_the_same_bits_and_all_ranks_have_them),
         cmocka_unit_test(a_checkpoint_holds_every_moment_by_name),
     };

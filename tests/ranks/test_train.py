@@ -198,13 +198,20 @@ class Ranks(common.Case):
         _, _, err = self.train(2, "odd", "--batch", "13", code=2)
         self.assertEqual(err.count("suture train: a batch of 13 cannot be divided among 2 ranks: use --batch 12 or 14"), 1, err)
 
+    # A decoder whose blocks are worth a sum over the ranks each: it begins before the step (nn/params.h).
+    CAPTION = {"max_tokens": 12, "warm": False, "decoder": {"width": 256, "depth": 2, "heads": 4, "mlp": 1536}}
+
     def test_captions_on_two_ranks_equal_those_on_one(self):
-        config = {"epochs": 2, "batch": 12, "holdout": 0.2,
-                  "caption": {"evidence": 1, "max_tokens": 12, "warm": False,
-                              "decoder": {"width": 16, "depth": 1, "heads": 2, "mlp": 24}}}
-        settings = common.write(self.path("caption.json"), json.dumps(config))
+        self.captions("captions", {"caption": dict(self.CAPTION, evidence=1)})
+
+    def test_captions_learnt_jointly_on_two_ranks_equal_those_on_one(self):
+        self.captions("jointly", {"caption": dict(self.CAPTION, joint=True)})
+
+    def captions(self, what, config):
+        config = dict(config, epochs=2, batch=12, micro_batch=3, holdout=0.2)
+        settings = common.write(self.path(f"{what}.json"), json.dumps(config))
         runs = []
-        for name, ranks in (("captions-1", 1), ("captions-2", 2), ("captions-2-again", 2)):
+        for name, ranks in ((f"{what}-1", 1), (f"{what}-2", 2), (f"{what}-2-again", 2)):
             words = ["train", "--caption", "--from", self.one(), "--data", self.data, "--out", self.path(name), "--config",
                      settings, "--threads", "1"]
             self.finish(self.start(ranks, words), 0)
