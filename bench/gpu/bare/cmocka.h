@@ -36,6 +36,7 @@ static inline int cmocka_run(const struct CMUnitTest *tests, size_t count)
     }
     return failed;
 }
+#define _cmocka_run_group_tests(name, tests, count, setup, teardown) cmocka_run(tests, (size_t)(count))
 #define cmocka_run_group_tests(tests, setup, teardown) cmocka_run(tests, sizeof(tests) / sizeof *(tests))
 
 #endif
