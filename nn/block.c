@@ -223,10 +223,21 @@ static heads_of heads_at(const su_device *d, const su_block_config *c, const su_
                         : (heads_of){qkv, su_act_at(d, qkv, w), su_act_at(d, qkv, 2 * w)};
 }
 
-/* branch = f(in) for one of the three, without dropout. again: of the MLP no more than backward reads. */
+/* y = x W^T + b, and residual unless that is NULL. */
+static void branch_end(su_device *d, void *y, const void *residual, const void *x, const void *w, const void *b,
+                       int64_t rows, int32_t out, int32_t in)
+{
+    if (residual)
+        d->ops->linear_add(d, y, residual, x, w, b, rows, out, in);
+    else
+        d->ops->linear(d, y, NULL, x, w, b, SU_ACT_NONE, rows, out, in);
+}
+
+/* branch = f(in) for one of the three, without dropout, and residual unless that is NULL. again: of the MLP no more than
+ * backward reads. */
 static void branch_forward(const su_block *b, const su_params *p, const su_block_call *call, int which,
-                           const void *in, const void *memory, void *branch, su_block_saved *s,
-                           const su_block_scratch *scratch, bool again)
+                           const void *in, const void *memory, void *branch, const void *residual,
+                           su_block_saved *s, const su_block_scratch *scratch, bool again)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
@@ -244,7 +255,7 @@ static void branch_forward(const su_block *b, const su_params *p, const su_block
             d->ops->linear(d, s->qkv, NULL, in, WEIGHT(qkv_w), WEIGHT(qkv_b), SU_ACT_NONE, rows, 3 * w, w);
         }
         d->ops->attention(d, &a, s->attended, s->lse, h.q, h.k, h.v);
-        d->ops->linear(d, branch, NULL, s->attended, WEIGHT(out_w), WEIGHT(out_b), SU_ACT_NONE, rows, w, w);
+        branch_end(d, branch, residual, s->attended, WEIGHT(out_w), WEIGHT(out_b), rows, w, w);
     } else if (which == CROSS) {
         su_attention a = cross_attention(c, call);
         int64_t memory_rows = (int64_t)call->batch * call->memory_tokens;
@@ -252,15 +263,19 @@ static void branch_forward(const su_block *b, const su_params *p, const su_block
         d->ops->linear(d, s->ckv, NULL, memory, WEIGHT(ckv_w), WEIGHT(ckv_b), SU_ACT_NONE, memory_rows, 2 * w,
                        c->memory_width);
         d->ops->attention(d, &a, s->cattended, s->clse, s->cq, s->ckv, su_act_at(d, s->ckv, w));
-        d->ops->linear(d, branch, NULL, s->cattended, WEIGHT(cout_w), WEIGHT(cout_b), SU_ACT_NONE, rows, w,
-                       w);
+        branch_end(d, branch, residual, s->cattended, WEIGHT(cout_w), WEIGHT(cout_b), rows, w, w);
     } else if (again) {
         d->ops->linear(d, s->pre, NULL, in, WEIGHT(in_w), WEIGHT(in_b), SU_ACT_NONE, rows, c->mlp, w);
     } else {
         d->ops->linear(d, s->hidden, s->pre, in, WEIGHT(in_w), WEIGHT(in_b), c->act, rows, c->mlp, w);
-        d->ops->linear(d, branch, NULL, s->hidden, WEIGHT(mlp_w), WEIGHT(mlp_b), SU_ACT_NONE, rows, w,
-                       c->mlp);
+        branch_end(d, branch, residual, s->hidden, WEIGHT(mlp_w), WEIGHT(mlp_b), rows, w, c->mlp);
     }
+}
+
+/* Whether dropout or stochastic depth stand between a branch and the stream. */
+static bool noisy(const su_block *b, const su_block_call *call)
+{
+    return call->train && (b->config.dropout > 0.0 || b->config.drop_path > 0.0);
 }
 
 /* Dropout and stochastic depth of a branch, in place; its own backward. */
@@ -276,41 +291,39 @@ static void branch_noise(const su_block *b, su_device *d, const su_block_call *c
                           call->batch, sample);
 }
 
-/* The stream behind the block, of which `again` leaves the MLP's end out. */
+/* The stream behind the block, of which `again` leaves the MLP's end out. next: see su_block_forward. */
 static su_stream run(const su_block *b, const su_params *p, const su_block_call *call, su_stream at,
-                     const void *memory, su_block_saved *s, const su_block_scratch *scratch, bool again)
+                     const void *memory, void *next, su_block_saved *s, const su_block_scratch *scratch, bool again)
 {
     su_device *d = p->device;
     const su_block_config *c = &b->config;
-    int64_t all = (int64_t)call->batch * call->tokens, behind = rows_behind(call);
-    void *branch = scratch->branch;
+    const int64_t all = (int64_t)call->batch * call->tokens, behind = rows_behind(call);
+    const bool noise = noisy(b, call);
     if (!c->pre_norm) s->normed[SELF] = at.x;
     for (int i = SELF; i <= MLP; i++) {
         if (i == CROSS && !c->cross) continue;
         const void *gamma = su_param_weight(p, b->norm_w[i]), *beta = su_param_weight(p, b->norm_b[i]);
-        bool end = again && i == MLP;
-        bool picks = i == SELF && call->wanted; /* the stream has the wanted rows alone from here on */
-        if (c->pre_norm) {
+        const bool end = again && i == MLP, picks = i == SELF && call->wanted; /* the stream has the wanted rows alone
+                                                                                  from here on */
+        const int after = i == SELF && c->cross ? CROSS : MLP;
+        if (c->pre_norm)
             su_stream_norm(d, &at, s->normed[i], s->input[i], s->mean[i], s->rstd[i], gamma, beta, c->eps,
                            i == SELF ? all : behind, c->width);
-            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, scratch, again);
-            if (end) break;
-            branch_noise(b, d, call, i, branch);
-            at = (su_stream){.x = s->input[picks ? MLP : i], .delta = branch};
-            if (picks) d->ops->gather(d, at.x, false, s->input[i], call->wanted, behind, c->width);
-        } else {
-            int next = i == SELF && c->cross ? CROSS : MLP;
-            void *y = i == MLP ? s->output : s->normed[next];
-            const void *residual = s->normed[i];
-            branch_forward(b, p, call, i, s->normed[i], memory, branch, s, scratch, again);
-            if (end) break;
-            branch_noise(b, d, call, i, branch);
-            if (picks) {
-                d->ops->gather(d, s->input[i], false, residual, call->wanted, behind, c->width);
-                residual = s->input[i];
-            }
-            d->ops->norm(d, y, s->input[i], s->mean[i], s->rstd[i], branch, residual, gamma, beta, c->eps,
-                         behind, c->width);
+        void *residual = c->pre_norm ? s->input[i] : s->normed[i];
+        void *sum = !c->pre_norm ? s->input[i] : i == MLP ? next : s->input[after];
+        if (picks) {
+            d->ops->gather(d, sum, false, residual, call->wanted, behind, c->width);
+            residual = sum;
+        }
+        const bool joined = !noise && sum; /* the branch's last product adds the stream */
+        void *branch = joined ? sum : scratch->branch;
+        branch_forward(b, p, call, i, s->normed[i], memory, branch, joined ? residual : NULL, s, scratch, again);
+        if (end) break;
+        branch_noise(b, d, call, i, branch);
+        at = joined ? (su_stream){.x = sum} : (su_stream){.x = residual, .delta = branch};
+        if (!c->pre_norm) {
+            void *y = i == MLP ? s->output : s->normed[after];
+            su_stream_norm(d, &at, y, sum, s->mean[i], s->rstd[i], gamma, beta, c->eps, behind, c->width);
             at = (su_stream){.x = y};
         }
     }
@@ -318,16 +331,16 @@ static su_stream run(const su_block *b, const su_params *p, const su_block_call 
 }
 
 void su_block_forward(const su_block *b, const su_params *p, const su_block_call *call, su_stream *stream,
-                      const void *memory, su_block_saved *s, const su_block_scratch *scratch)
+                      const void *memory, void *next, su_block_saved *s, const su_block_scratch *scratch)
 {
-    *stream = run(b, p, call, *stream, memory, s, scratch, false);
+    *stream = run(b, p, call, *stream, memory, next, s, scratch, false);
 }
 
 void su_block_again(const su_block *b, const su_params *p, const su_block_call *call, const void *memory,
                     su_block_saved *s, const su_block_scratch *scratch)
 {
     su_stream at = {.x = b->config.pre_norm ? s->input[SELF] : s->normed[SELF]};
-    run(b, p, call, at, memory, s, scratch, true);
+    run(b, p, call, at, memory, NULL, s, scratch, true);
 }
 
 /* y = the output of norm `which`, from its input. */
@@ -396,7 +409,8 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
         void *dq = scratch->wide, *dkv = su_act_at(d, scratch->wide, rows * w);
         d->ops->linear_backward(d, scratch->narrow, false, GRAD(cout_w), summed ? NULL : GRAD(cout_b), dy, s->cattended,
                                 WEIGHT(cout_w), rows, w, w);
-        d->ops->attention_backward(d, &a, dq, dkv, su_act_at(d, dkv, w), GRAD(cq_b), GRAD(ckv_b + 1), scratch->narrow, s->cattended,
+        d->ops->attention_backward(d, &a, dq, dkv, su_act_at(d, dkv, w), GRAD(cq_b), GRAD(ckv_b + 1),
+                                   scratch->narrow, s->cattended,
                                    s->clse, s->cq, s->ckv, su_act_at(d, s->ckv, w));
         const void *in = branch_input(b, p, rows, which, s, scratch);
         d->ops->linear_backward(d, d_in, add, GRAD(cq_w), NULL, dq, in, WEIGHT(cq_w), rows, w, w);
@@ -414,11 +428,6 @@ static void branch_backward(const su_block *b, const su_params *p, const su_bloc
     }
 #undef WEIGHT
 #undef GRAD
-}
-
-static bool noisy(const su_block *b, const su_block_call *call)
-{
-    return call->train && (b->config.dropout > 0.0 || b->config.drop_path > 0.0);
 }
 
 void *su_block_end_bias(const su_block *b, const su_params *p, const su_block_call *call)

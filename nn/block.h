@@ -5,8 +5,9 @@
  *   post-norm (BERT):  x <- LN(x + f(x))
  * with f = attention: W_o A(W_q x, W_k x, W_v x), or f = MLP: W_2 act(W_1 x).
  *
- * In pre-norm form the last addition is left to whoever reads the stream next, so that it is fused with that
- * reader's norm: a stream is the pair (x, delta) and its value is x + delta. su_stream_norm closes a stack.
+ * A branch's last product adds the stream to what it gives, unless dropout or stochastic depth stand between. Then, and
+ * behind the last block of a pre-norm stack, the addition is left to whoever reads the stream next, and is fused with
+ * that reader's norm: a stream is the pair (x, delta) and its value is x + delta. su_stream_norm closes a stack.
  *
  * What forward keeps for backward lives in su_block_saved, planned on an arena once for the largest batch;
  * smaller batches use a prefix. Weight gradients are added to the table's; activation gradients flow through
@@ -109,10 +110,11 @@ typedef struct {
     void *x, *delta; /* act [rows, width]; delta NULL: the value is x */
 } su_stream;
 
-/* stream in -> stream out (its memory belongs to `saved` and `scratch`: the next block reads it before it
+/* next (pre-norm): act [rows, width], where the value of the stream that goes out may stand; NULL: it is a pair.
+ * stream in -> stream out (its memory belongs to `saved` and `scratch`: the next block reads it before it
  * writes there). memory: act [batch*memory_tokens, memory_width] or NULL. */
 void su_block_forward(const su_block *b, const su_params *p, const su_block_call *call, su_stream *stream,
-                      const void *memory, su_block_saved *saved, const su_block_scratch *scratch);
+                      const void *memory, void *next, su_block_saved *saved, const su_block_scratch *scratch);
 
 /* Forms again what forward had saved, from what must still be there: the block's input (pre-norm input[0],
  * post-norm normed[0]) and, post-norm, input, mean and rstd of the last norm. The last product of the MLP is

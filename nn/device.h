@@ -125,6 +125,9 @@ typedef struct {
      * pre-activation is kept for backward; may be NULL when f is SU_ACT_NONE or no backward follows. */
     void (*linear)(su_device *d, void *y, void *pre, const void *x, const void *w, const void *b,
                    su_activation f, int64_t rows, int32_t out, int32_t in);
+    /* y = x W^T + b + residual; residual [rows, out], and y may be it. */
+    void (*linear_add)(su_device *d, void *y, const void *residual, const void *x, const void *w, const void *b,
+                       int64_t rows, int32_t out, int32_t in);
     /* dx = dy W (dx += when add); dW += dy^T x; db += column sums of dy. dx, dw, db may each be NULL; dw, db
      * are acc. dy is the gradient at the pre-activation (act_backward first when f is not SU_ACT_NONE). */
     void (*linear_backward)(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy,

@@ -71,7 +71,8 @@ su_stream su_block_stack_forward(su_block_stack *s, const su_params *p, const su
     if (s->blocks[0].config.pre_norm) s->saved[0].input[SELF] = x;
     for (int32_t i = 0; i < s->depth; i++) {
         su_block_call one = call_of(s, call, i);
-        su_block_forward(&s->blocks[i], p, &one, &stream, memory, &s->saved[i], &s->scratch);
+        void *next = s->blocks[i].config.pre_norm && i + 1 < s->depth ? s->saved[i + 1].input[SELF] : NULL;
+        su_block_forward(&s->blocks[i], p, &one, &stream, memory, next, &s->saved[i], &s->scratch);
     }
     return stream;
 }

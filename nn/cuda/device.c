@@ -272,6 +272,7 @@ static void fill_table(su_device_ops *t)
         .host_release = cuda_host_release,
         .send = cuda_send,
         .linear = su_cuda_linear,
+        .linear_add = su_cuda_linear_add,
         .linear_backward = su_cuda_linear_backward,
         .act_backward = su_cuda_act_backward,
         .linear_act_backward = su_cuda_linear_act_backward,

@@ -157,6 +157,19 @@ void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void 
     if (f != SU_ACT_NONE || (pre && pre != y)) su_cuda_activate(c, y, NULL, p.c, NULL, f, rows, out);
 }
 
+void su_cuda_linear_add(su_device *d, void *y, const void *residual, const void *x, const void *w, const void *b,
+                        int64_t rows, int32_t out, int32_t in)
+{
+    su_cuda_product p = {};
+    p.a = x, p.b = w, p.c = y, p.addend = residual, p.bias = b;
+    p.tb = true;
+    p.m = rows, p.n = out, p.k = in;
+    p.lda = in, p.ldb = in, p.ldc = out;
+    p.in = p.out = d->act;
+    p.alpha = 1;
+    su_cuda_multiply(su_cuda_of(d), &p);
+}
+
 void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy, const void *x,
                              const void *w, int64_t rows, int32_t out, int32_t in)
 {
@@ -168,7 +181,7 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
         p.m = rows, p.n = in, p.k = out;
         p.lda = out, p.ldb = in, p.ldc = in;
         p.in = p.out = d->act;
-        p.add = add;
+        p.addend = add ? dx : NULL;
         p.alpha = 1;
         su_cuda_multiply(c, &p);
     }
@@ -179,7 +192,7 @@ void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *d
         p.m = out, p.n = in, p.k = rows;
         p.lda = out, p.ldb = in, p.ldc = in;
         p.in = d->act, p.out = d->acc;
-        p.add = true;
+        p.addend = dw;
         p.alpha = 1;
         su_cuda_multiply(c, &p);
     }

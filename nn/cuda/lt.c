@@ -33,8 +33,8 @@ static const double TIMED_WORK =
 typedef struct {
     int64_t m, n, k, lda, ldb, ldc;
     int32_t in, out;
-    int32_t ta, tb, add, bias;
-    int32_t align[4]; /* of a, b, c, and bias */
+    int32_t ta, tb, add, bias; /* add: 1 in place, 2 from elsewhere */
+    int32_t align[4]; /* of a, b, c and what is added, and bias */
 } plan_key;
 _Static_assert(sizeof(plan_key) == 6 * 8 + 10 * 4, "a key has no padding");
 
@@ -71,9 +71,9 @@ static bool check(su_cuda *c, cublasStatus_t status, const char *what)
 
 /* --- plans --- */
 
-static int32_t alignment(const void *at)
+static int32_t alignment(uintptr_t at)
 {
-    uintptr_t bits = (uintptr_t)at | ALIGN_MOST;
+    uintptr_t bits = at | ALIGN_MOST;
     return (int32_t)(bits & -bits);
 }
 
@@ -89,9 +89,10 @@ static plan_key key_of(const su_cuda_product *p)
                       .out = p->out,
                       .ta = p->ta,
                       .tb = p->tb,
-                      .add = p->add,
+                      .add = !p->addend ? 0 : p->addend == p->c ? 1 : 2,
                       .bias = p->bias != NULL,
-                      .align = {alignment(p->a), alignment(p->b), alignment(p->c), alignment(p->bias)}};
+                      .align = {alignment((uintptr_t)p->a), alignment((uintptr_t)p->b),
+                                alignment((uintptr_t)p->c | (uintptr_t)p->addend), alignment((uintptr_t)p->bias)}};
 }
 
 /* Where the plan of this key is, or would be. */
@@ -195,12 +196,12 @@ static cublasStatus_t ask(const state *s, const plan *n, cublasLtMatmulHeuristic
 static cublasStatus_t multiply(su_cuda *c, const state *s, const plan *n, const su_cuda_product *p,
                                const cublasLtMatmulAlgo_t *algorithm)
 {
-    const float beta = p->add ? 1 : 0;
+    const float beta = p->addend ? 1 : 0;
     cublasStatus_t st = set_bias(n, p);
     if (!st)
-        st = cublasLtMatmul(s->handle, n->product, &p->alpha, p->b, n->first, p->a, n->second, &beta, p->c,
-                            n->result, p->c, n->result, algorithm, s->workspace, s->workspace_bytes,
-                            c->stream);
+        st = cublasLtMatmul(s->handle, n->product, &p->alpha, p->b, n->first, p->a, n->second, &beta,
+                            p->addend ? p->addend : p->c, n->result, p->c, n->result, algorithm, s->workspace,
+                            s->workspace_bytes, c->stream);
     return st;
 }
 
@@ -252,8 +253,8 @@ static const plan *plan_of(su_cuda *c, state *s, const su_cuda_product *p)
     cublasLtMatmulHeuristicResult_t found[CHOICES];
     memset(found, 0, sizeof found);
     int count = 0;
-    /* A product that is added cannot be repeated. */
-    const bool timed = !p->add && (double)p->m * (double)p->n * (double)p->k >= TIMED_WORK;
+    /* A product that is added in place cannot be repeated. */
+    const bool timed = p->addend != p->c && (double)p->m * (double)p->n * (double)p->k >= TIMED_WORK;
     if (timed && su_cuda_records(c, "timing matrix products")) return NULL;
     cublasStatus_t st = describe(&made, p);
     if (!st) st = ask(s, &made, found, timed ? CHOICES : 1, &count);
@@ -276,7 +277,7 @@ static const plan *plan_of(su_cuda *c, state *s, const su_cuda_product *p)
 bool su_cuda_lt_multiply(su_cuda *c, const su_cuda_product *p)
 {
     state *s = c->products;
-    if (p->bias && (p->in != p->out || p->add)) return false; /* nobody asks for it */
+    if (p->bias && p->in != p->out) return false; /* nobody asks for it */
     if (c->failed) return true;                               /* as launches do: see launch.h */
     su_cuda_here(c);
     const plan *n = plan_of(c, s, p);

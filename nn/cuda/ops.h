@@ -7,6 +7,8 @@ void su_cuda_forget(su_device *d, su_recorded *recorded);
 /* linear.cu */
 void su_cuda_linear(su_device *d, void *y, void *pre, const void *x, const void *w, const void *b,
                     su_activation f, int64_t rows, int32_t out, int32_t in);
+void su_cuda_linear_add(su_device *d, void *y, const void *residual, const void *x, const void *w, const void *b,
+                        int64_t rows, int32_t out, int32_t in);
 void su_cuda_linear_backward(su_device *d, void *dx, bool add, void *dw, void *db, const void *dy, const void *x,
                              const void *w, int64_t rows, int32_t out, int32_t in);
 void su_cuda_linear_act_backward(su_device *d, void *dpre, void *y, void *db, const void *dy, const void *w, const void *pre,

@@ -156,7 +156,7 @@ static inline void pair_collect(su_cuda *c, float *sums, const void *e, const pa
     p.m = turned ? t->columns : t->rows, p.n = w, p.k = turned ? t->rows : t->columns;
     p.lda = t->stride, p.ldb = other.stride, p.ldc = w;
     p.in = c->device.act, p.out = SU_DTYPE_F32;
-    p.add = true;
+    p.addend = p.c;
     p.alpha = alpha;
     su_cuda_multiply(c, &p);
 }

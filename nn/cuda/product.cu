@@ -15,12 +15,12 @@ enum { TILE = 64, DEPTH = 16, EACH = 4, SIDE = TILE / EACH, STRIDE = TILE + 4 };
 struct product_shape {
     int64_t m, n, k, lda, ldb, ldc;
     int across; /* tiles of a row of C */
-    bool ta, tb, add;
+    bool ta, tb;
     float alpha;
 };
 
 template <class In, class Out>
-__global__ void __launch_bounds__(SIDE *SIDE) product_tile(Out *c, const In *a, const In *b, const In *bias, product_shape p)
+__global__ void __launch_bounds__(SIDE *SIDE) product_tile(Out *c, const In *a, const In *b, const In *bias, const Out *addend, product_shape p)
 {
     SHARED(float, as, DEPTH *STRIDE); /* [depth][row of A] */
     SHARED(float, bs, DEPTH *STRIDE); /* [depth][column of B] */
@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(SIDE *SIDE) product_tile(Out *c, const In *a, 
         {
             const int64_t ci = row + ti + i, cj = column + tj + j;
             if (ci >= p.m || cj >= p.n) continue;
-            Out &to = c[ci * p.ldc + cj];
-            put(to, sum[i][j] * p.alpha + (bias ? get(bias[cj]) : 0.0f) + (p.add ? get(to) : 0.0f));
+            const int64_t at = ci * p.ldc + cj;
+            put(c[at], sum[i][j] * p.alpha + (bias ? get(bias[cj]) : 0.0f) + (addend ? get(addend[at]) : 0.0f));
         }
     }
 }
@@ -63,10 +63,9 @@ __global__ void __launch_bounds__(SIDE *SIDE) product_tile(Out *c, const In *a, 
 template <class In, class Out> static void tiles(su_cuda *c, const su_cuda_product *p)
 {
     const int64_t down = su_cuda_parts(p->m, TILE), across = su_cuda_parts(p->n, TILE);
-    const product_shape shape = {p->m,  p->n,  p->k,   p->lda,   p->ldb, p->ldc,
-                                 (int)across, p->ta, p->tb, p->add, p->alpha};
-    launch(c, "matrix product", down * across, SIDE * SIDE, 0, product_tile<In, Out>)((Out *)p->c, (const In *)p->a,
-                                                                                      (const In *)p->b, (const In *)p->bias, shape);
+    const product_shape shape = {p->m, p->n, p->k, p->lda, p->ldb, p->ldc, (int)across, p->ta, p->tb, p->alpha};
+    launch(c, "matrix product", down * across, SIDE * SIDE, 0, product_tile<In, Out>)(
+        (Out *)p->c, (const In *)p->a, (const In *)p->b, (const In *)p->bias, (const Out *)p->addend, shape);
 }
 
 void su_cuda_multiply_own(su_cuda *c, const su_cuda_product *p)

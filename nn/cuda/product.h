@@ -1,4 +1,4 @@
-/* Matrix products on the GPU: C = op(A) op(B) + bias, or C += op(A) op(B). */
+/* Matrix products on the GPU: C = op(A) op(B) + bias + D. */
 #ifndef SU_NN_CUDA_PRODUCT_H
 #define SU_NN_CUDA_PRODUCT_H
 
@@ -16,9 +16,9 @@ typedef struct {
     bool ta, tb;
     int64_t m, n, k, lda, ldb, ldc;
     su_dtype in, out; /* of A and B; of C */
-    bool add;         /* C += */
-    float alpha;      /* factor of the product; 1 with bias */
-    const void *bias; /* [n] of type `in`, added to each row; NULL: none. Not with add */
+    const void *addend; /* D, laid out as C; C itself: C +=; NULL: none */
+    float alpha;        /* factor of the product; 1 with bias */
+    const void *bias;   /* [n] of type `in`, added to each row; NULL: none */
 } su_cuda_product;
 
 /* Through the library where it can, else by our own kernel. */

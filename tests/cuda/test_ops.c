@@ -31,6 +31,13 @@ static void run_linear(su_device *d, void **m, const void *arguments)
     d->ops->linear(d, m[0], m[1], m[2], m[3], m[4], c->f, c->rows, c->out, c->in);
 }
 
+/* y, what is added (y itself where c->add), x, w, b */
+static void run_linear_add(su_device *d, void **m, const void *arguments)
+{
+    const linear_case *c = arguments;
+    d->ops->linear_add(d, m[0], c->add ? m[0] : m[1], m[2], m[3], m[4], c->rows, c->out, c->in);
+}
+
 static void run_linear_backward(su_device *d, void **m, const void *arguments)
 {
     const linear_case *c = arguments;
@@ -61,6 +68,12 @@ static void linear_layers(void **state)
                                  {"w", ACT, check_normal(i + 100, weights, 1 / sqrt(c->in)), weights, IN},
                                  {"b", ACT, check_normal(i + 200, c->out, 1), c->bias ? c->out : 0, IN}};
         compare("linear", forward, 5, run_linear, c);
+        const array sum[] = {{"y", ACT, c->add ? check_normal(i + 50, outs, 1) : NULL, outs, OUT},
+                             {"residual", ACT, check_normal(i + 51, outs, 1), outs, IN},
+                             forward[2],
+                             forward[3],
+                             forward[4]};
+        compare("linear_add", sum, 5, run_linear_add, c);
         const array backward[] = {
             {"dx", ACT, c->add ? check_normal(i + 300, ins, 1) : NULL, ins, OUT},
             {"dw", ACC, check_normal(i + 400, weights, 1), weights, OUT},

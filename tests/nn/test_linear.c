@@ -47,6 +47,22 @@ static result forward(su_device *d, const layer *l, bool keep)
     return r;
 }
 
+/* y = x W^T + b + l->weight, in place or not. */
+static double *forward_add(su_device *d, const layer *l, bool in_place)
+{
+    int64_t n = l->s.rows * l->s.out;
+    void *x = check_upload(d, l->x, l->s.rows * l->s.in),
+         *w = check_upload(d, l->w, (int64_t)l->s.out * l->s.in);
+    void *b = l->b ? check_upload(d, l->b, l->s.out) : NULL, *residual = check_upload(d, l->weight, n);
+    void *y = in_place ? residual : check_upload(d, NULL, n);
+    d->ops->linear_add(d, y, residual, x, w, b, l->s.rows, l->s.out, l->s.in);
+    d->ops->release(d, x);
+    d->ops->release(d, w);
+    d->ops->release(d, b);
+    if (!in_place) d->ops->release(d, residual);
+    return check_take(d, y, n);
+}
+
 static result reference(const layer *l)
 {
     int64_t n = l->s.rows * l->s.out;
@@ -76,6 +92,9 @@ static void forward_equals_the_reference(void **state)
                 check_close("y f32", single.y, want.y, n, su_tolerance("nn.f32"));
                 if (keep) check_close("pre f64", wide.pre, want.pre, n, su_tolerance("nn.f64"));
                 if (keep) check_close("pre f32", single.pre, want.pre, n, su_tolerance("nn.f32"));
+                for (int64_t j = 0; j < n; j++) want.pre[j] += l.weight[j];
+                check_close("sum f64", forward_add(f64, &l, keep), want.pre, n, su_tolerance("nn.f64"));
+                check_close("sum f32", forward_add(f32, &l, keep), want.pre, n, su_tolerance("nn.f32"));
                 check_free_all();
             }
     su_device_close(f64);

@@ -48,8 +48,8 @@ static int multiply_now(const void *what)
     float *a = su_alloc((size_t)p->k, sizeof *a), *b = su_alloc((size_t)(p->k * p->n), sizeof *b);
     float *total = su_alloc((size_t)p->n, sizeof *total), *part = su_alloc((size_t)p->n, sizeof *part);
     bool memory = a && b && total && part;
-    const void *const operands[] = {p->a, p->b, p->c, p->bias ? p->bias : p->c};
-    for (int i = 0; i < 4; i++) su_emulate_need_device("matrix product", operands[i], 0);
+    const void *const operands[] = {p->a, p->b, p->c, p->bias ? p->bias : p->c, p->addend ? p->addend : p->c};
+    for (int i = 0; i < 5; i++) su_emulate_need_device("matrix product", operands[i], 0);
     su_emulate_open();
     for (int64_t l = 0; l < p->k && memory; l++)
         for (int64_t j = 0; j < p->n; j++)
@@ -60,7 +60,7 @@ static int multiply_now(const void *what)
         add_row(total, part, a, b, p->k, p->n);
         for (int64_t j = 0; j < p->n; j++) {
             float x = total[j] * p->alpha + (p->bias ? element(p->bias, p->in, j) : 0);
-            if (p->add) x += element(p->c, p->out, i * p->ldc + j);
+            if (p->addend) x += element(p->addend, p->out, i * p->ldc + j);
             set_element(p->c, p->out, i * p->ldc + j, x);
         }
     }

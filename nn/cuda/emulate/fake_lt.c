@@ -238,8 +238,8 @@ typedef struct {
     layout la, lb, lc;
     int32_t terms;
     float alpha, beta;
-    const void *a, *b;
-    void *c;
+    const void *a, *b, *c;
+    void *result;
     const void *workspace;
 } multiplication;
 
@@ -248,8 +248,8 @@ static int multiply(const void *what)
     const multiplication *t = what;
     const bool ta = t->p.turn_a == CUBLAS_OP_T, tb = t->p.turn_b == CUBLAS_OP_T;
     const int64_t m = t->lc.rows, n = t->lc.columns, k = ta ? t->la.rows : t->la.columns;
-    const void *const operands[] = {t->a, t->b, t->c, t->workspace};
-    for (int i = 0; i < 4; i++) su_emulate_need_device("cublasLtMatmul", operands[i], 0);
+    const void *const operands[] = {t->a, t->b, t->c, t->result, t->workspace};
+    for (int i = 0; i < 5; i++) su_emulate_need_device("cublasLtMatmul", operands[i], 0);
     su_emulate_open();
     float *x = lines(t->a, &t->la, !ta, m, k), *y = lines(t->b, &t->lb, tb, n, k);
     for (int64_t j = 0; x && y && j < n; j++)
@@ -259,7 +259,7 @@ static int multiply(const void *what)
             const float bias = t->p.epilogue == CUBLASLT_EPILOGUE_BIAS
                                    ? get(t->p.bias, (cudaDataType_t)t->p.bias_type, i)
                                    : 0;
-            put(t->c, t->lc.type, at, t->alpha * dot(x + i * k, y + j * k, k, t->terms) + before + bias);
+            put(t->result, t->lc.type, at, t->alpha * dot(x + i * k, y + j * k, k, t->terms) + before + bias);
         }
     su_emulate_close();
     const bool memory = x && y;
@@ -284,16 +284,17 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
     memcpy(&chosen, algorithm->data, sizeof chosen);
     const uint32_t *align = chosen.align;
     (void)handle, (void)stream;
-    insist(c == result && c_at == result_at && workspace && bytes, "in place, with a workspace");
+    insist(c_at == result_at && workspace && bytes, "one layout, and a workspace");
     insist((tb ? lb->columns : lb->rows) == k && lc->rows == m && lc->columns == n,
            "shapes do not fit together");
-    insist((uintptr_t)a % align[0] == 0 && (uintptr_t)b % align[1] == 0 && (uintptr_t)result % align[2] == 0,
+    insist((uintptr_t)a % align[0] == 0 && (uintptr_t)b % align[1] == 0 &&
+               (uintptr_t)c % align[2] == 0 && (uintptr_t)result % align[3] == 0,
            "less aligned than was promised");
     cublasStatus_t st = turn(CUBLAS_STATUS_EXECUTION_FAILED);
     if (st) return st;
     const multiplication all = {
         *p, *la, *lb,    *lc,      chosen.terms, *(const float *)alpha, *(const float *)beta,
-        a,  b,   result, workspace};
+        a,  b,   c, result, workspace};
     if (su_emulate_keep(multiply, &all, sizeof all)) return CUBLAS_STATUS_SUCCESS;
     return multiply(&all) ? CUBLAS_STATUS_ALLOC_FAILED : CUBLAS_STATUS_SUCCESS;
 }
