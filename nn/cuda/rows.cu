@@ -323,9 +323,10 @@ void su_cuda_mean_pool_backward(su_device *d, void *dx, const void *dy, const in
 /* --- patches: a block has some patches. A byte has 256 values: (byte/255 - mean)/std is a table of each
  * channel, formed in double as the CPU does, so that both devices start from the same numbers. */
 
-enum { PATCHES = 8 };
+enum { PATCHES = 16 };
 
-template <class T> __global__ void cut_patches(T *out, const uint8_t *images, su_patches p, int64_t rows)
+/* A thread has V neighbouring pixels of one channel. */
+template <class T, int V> __global__ void cut_patches(T *out, const uint8_t *images, su_patches p, int64_t rows)
 {
     SHARED(float, table, 4 * 256);
     /* Unrolled, mean and std are indexed by constants, and p needs no copy on the stack. */
@@ -333,18 +334,17 @@ template <class T> __global__ void cut_patches(T *out, const uint8_t *images, su
         for (int i = (int)threadIdx.x; channel < p.channels && i < 256; i += (int)blockDim.x)
             table[channel * 256 + i] = (float)((i / 255. - (double)p.mean[channel]) / (double)p.std[channel]);
     __syncthreads();
-    const int side = p.patch, across = p.width / side, area = side * side;
-    for (int k = 0; k < PATCHES; k++) {
-        const int64_t r = (int64_t)blockIdx.x * PATCHES + k, b = r / p.kept;
+    const int side = p.patch, across = p.width / side, packs = side / V, each = packs * side * p.channels;
+    for (int i = (int)threadIdx.x; i < PATCHES * each; i += (int)blockDim.x) {
+        const int64_t r = (int64_t)blockIdx.x * PATCHES + i / each, b = r / p.kept;
         if (r >= rows) return;
-        const int number = p.keep ? p.keep[r] : (int)(r % p.kept);
-        const int row = number / across * side, column = number % across * side;
-        const uint8_t *from = images + ((b * p.height + row) * p.width + column) * p.channels;
-        T *to = out + r * p.channels * area;
-        for (int i = (int)threadIdx.x; i < area * p.channels; i += (int)blockDim.x) {
-            const int channel = i / area, y = i % area / side, x = i % side;
-            put(to[i], table[channel * 256 + from[((int64_t)y * p.width + x) * p.channels + channel]]);
-        }
+        const int number = p.keep ? p.keep[r] : (int)(r % p.kept), pack = i % each;
+        const int line = pack / packs, channel = line / side;
+        const int row = number / across * side + line % side, column = number % across * side + pack % packs * V;
+        const uint8_t *from = images + ((b * p.height + row) * p.width + column) * p.channels + channel;
+        float v[V];
+        UNROLL for (int e = 0; e < V; e++) v[e] = table[channel * 256 + from[e * p.channels]];
+        store(out + (r * each + pack) * V, v);
     }
 }
 
@@ -354,7 +354,15 @@ void su_cuda_patches(su_device *d, void *out, const uint8_t *images, const su_pa
     const int64_t rows = (int64_t)p->batch * p->kept;
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
-        launch(c, "patches", su_cuda_parts(rows, PATCHES), THREADS, 0, cut_patches<T>)((T *)out, images, *p, rows);
+        auto go = [&](auto kernel) {
+            launch(c, "patches", su_cuda_parts(rows, PATCHES), THREADS, 0, kernel)((T *)out, images, *p, rows);
+        };
+        if (p->patch % PACK<T> == 0)
+            go(cut_patches<T, PACK<T>>);
+        else if (p->patch % 2 == 0)
+            go(cut_patches<T, 2>);
+        else
+            go(cut_patches<T, 1>);
     });
 }
 
