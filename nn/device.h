@@ -81,11 +81,16 @@ typedef struct {
 } su_patches;
 
 typedef struct {
-    double lr, beta1, beta2, eps;
-    double weight_decay; /* decoupled: w -= lr*(m_hat/(sqrt(v_hat)+eps) + weight_decay*w) */
-    int64_t step;        /* 1-based, for bias correction */
-    double grad_scale;   /* gradients are multiplied by this first (clipping) */
+    double beta1, beta2, eps;
+    int64_t step;      /* 1-based, for bias correction */
+    double grad_scale; /* gradients are multiplied by this first (clipping) */
 } su_adamw;
+
+/* Elements from where the run before ends, or from 0, up to `end`. */
+typedef struct {
+    int64_t end;
+    double lr, weight_decay; /* decoupled: w -= lr*(m_hat/(sqrt(v_hat)+eps) + weight_decay*w) */
+} su_adamw_run;
 
 /* What L_CU's centroids are: see the operation cu. */
 typedef enum { SU_CENTROIDS_NORMALISED, SU_CENTROIDS_RAW } su_centroids;
@@ -232,7 +237,9 @@ typedef struct {
     /* --- optimiser (all C; n elements) ------------------------------------------------------------------ */
     /* Accumulated in double; waits. */
     void (*sum_squares)(su_device *d, double *result, const void *x, int64_t n);
-    void (*adamw)(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o, int64_t n);
+    /* Of all elements up to the last run's end; runs ascend. */
+    void (*adamw)(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o,
+                  const su_adamw_run *runs, int32_t count);
 
     /* --- search ----------------------------------------------------------------------------------------- */
     /* For every query row, C*, the k largest inner products with rows of x, ties to the smaller row number, sorted.

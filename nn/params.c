@@ -483,18 +483,6 @@ double su_schedule(const su_optimiser *o, int64_t step)
     return 0.5 * (1.0 + cos(M_PI * (double)(step - 1 - o->warmup) / (double)(o->steps - o->warmup)));
 }
 
-/* Elements [state, state + n) of the states, whose weights begin at `offset`: what of them is this rank's. */
-static void update(su_params *p, int64_t offset, int64_t state, int64_t n, const su_adamw *adam)
-{
-    su_device *d = p->device;
-    int64_t first = 0, end = 0;
-    own_part(p, &first, &end);
-    int64_t from = state > first ? state : first, to = state + n < end ? state + n : end;
-    if (from >= to) return;
-    d->ops->adamw(d, su_acc_at(d, p->master, offset + from - state), su_acc_at(d, p->m, from - first),
-                  su_acc_at(d, p->v, from - first), su_acc_at(d, p->grad, from), adam, to - from);
-}
-
 /* The next run of parameters that lie together in master and in grad, from parameter *i on; false: none. */
 static bool next_run(const su_params *p, int64_t *i, int64_t *offset, int64_t *state, int64_t *n)
 {
@@ -506,6 +494,38 @@ static bool next_run(const su_params *p, int64_t *i, int64_t *offset, int64_t *s
     *state = from->state;
     *n = to->state + to->count - from->state;
     return true;
+}
+
+/* One AdamW step of what is this rank's; factor: of the learning rates. */
+static su_status update(su_params *p, const su_optimiser *o, const su_adamw *adam, double factor, su_error *err)
+{
+    su_device *d = p->device;
+    int64_t first = 0, end = 0, offset = 0, state = 0, n = 0;
+    own_part(p, &first, &end);
+    su_adamw_run *runs = su_alloc((size_t)p->count, sizeof *runs);
+    if (!runs) return su_fail(err, SU_ENOMEM, "no memory for a step of the optimiser");
+    for (int64_t i = 0, k = 0; next_run(p, &i, &offset, &state, &n); k = i) {
+        int64_t from = state > first ? state : first, to = state + n < end ? state + n : end;
+        int32_t count = 0;
+        for (; k < i; k++) { /* the gap behind a parameter goes with it: it holds zeros */
+            const su_param *q = &p->items[k];
+            int64_t stop = k + 1 < i ? q[1].state : state + n;
+            if (q->state < 0 || stop <= from || q->state >= to) continue;
+            su_adamw_run run = {.end = (stop < to ? stop : to) - from,
+                                .lr = o->lr[q->group] * factor,
+                                .weight_decay = q->decay ? o->weight_decay : 0.0};
+            su_adamw_run *before = count ? &runs[count - 1] : NULL;
+            if (before && before->lr == run.lr && before->weight_decay == run.weight_decay)
+                before->end = run.end;
+            else
+                runs[count++] = run;
+        }
+        if (count)
+            d->ops->adamw(d, su_acc_at(d, p->master, offset + from - state), su_acc_at(d, p->m, from - first),
+                          su_acc_at(d, p->v, from - first), su_acc_at(d, p->grad, from), adam, runs, count);
+    }
+    su_free(runs);
+    return SU_OK;
 }
 
 /* Every rank's part of the weights to all, through grad: its gradients are used up. */
@@ -543,21 +563,8 @@ su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, d
         return su_fail(err, SU_ENUMERIC, "the gradient is not finite at step %lld", (long long)step);
     su_adamw adam = {.beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .step = step, .grad_scale = 1.0};
     if (o->clip_norm > 0.0 && *norm > o->clip_norm) adam.grad_scale = o->clip_norm / *norm;
-    double factor = su_schedule(o, step);
-    for (int64_t i = 0;
-         i <
-         p->count;) { /* neighbours with the same settings go in one call; the gaps between them hold zeros */
-        int64_t j = i + 1;
-        while (j < p->count && p->items[j].group == p->items[i].group &&
-               p->items[j].decay == p->items[i].decay)
-            j++;
-        int64_t offset = p->items[i].offset, n = p->items[j - 1].offset + p->items[j - 1].count - offset;
-        adam.lr = o->lr[p->items[i].group] * factor;
-        adam.weight_decay = p->items[i].decay ? o->weight_decay : 0.0;
-        if (p->items[i].state >= 0) update(p, offset, p->items[i].state, n, &adam);
-        i = j;
-    }
-    if (d->comm) st = gather_weights(p, err);
+    st = update(p, o, &adam, su_schedule(o, step), err);
+    if (!st && d->comm) st = gather_weights(p, err);
     zero_gradients(p);
     su_params_refresh(p);
     return st;

@@ -27,11 +27,6 @@
 #else
 #define CLUSTER_OF(n)
 #endif
-#ifdef __CUDACC__
-#define GRID_CONSTANT __grid_constant__
-#else
-#define GRID_CONSTANT
-#endif
 
 enum {
     GROUP = 128,         /* threads */

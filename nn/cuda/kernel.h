@@ -19,6 +19,7 @@
 #ifdef __CUDACC__
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
+#define GRID_CONSTANT __grid_constant__ /* a parameter that is indexed where it lies */
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define DYNAMIC_SHARED(type, name)                                                                           \
     extern __shared__ __align__(16) unsigned char su_dynamic_shared[];                                       \
@@ -30,6 +31,7 @@
 #include "nn/cuda/emulate/emulate.h"
 #define DEVICE static inline
 #define DEVICE_MEMBER inline
+#define GRID_CONSTANT
 #define UNROLL
 #define UNROLL_BY(n)
 #endif

@@ -273,7 +273,7 @@ template <class T, int V> DEVICE void unpack_as(float (&x)[V], const uint4 &pack
 /* The same with a warp a row: no barriers, and each number is read once. A lane holds N packs of the row, and the sums
  * of their columns over the warp's rows; the block's warps add theirs one after the other. */
 template <class T, int V, int N, bool SUMS>
-__global__ void __launch_bounds__(NORM_WARPS *WARP)
+__global__ void __launch_bounds__(NORM_WARPS *WARP, N <= 4 ? 3 : 2)
     norm_backward_warps(T *dx, float *parts, const T *dy, const T *s, const float *mean, const float *rstd,
                         const T *gamma, int64_t rows, int64_t rows_a_block, int width, bool add)
 {

@@ -45,7 +45,8 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
                             .kv_stride = WIDTH,
                             .o_stride = WIDTH,
                             .scale = 0.5};
-    const su_adamw adamw = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .step = 1, .grad_scale = 1};
+    const su_adamw_run run = {NUMBERS, 1e-3, 0};
+    const su_adamw adamw = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .step = 1, .grad_scale = 1};
     su_error err = {0};
     double squares = 0;
     int64_t best[2];
@@ -65,7 +66,7 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     const void *z[] = {m[14]};
     note(o, d->ops->cu(d, m[13], dz, z, 1, SU_CENTROIDS_RAW, 1, ROWS, WIDTH, &err), &err);
     d->ops->sum_squares(d, &squares, m[5], NUMBERS);
-    d->ops->adamw(d, m[5], m[15], m[16], m[15], &adamw, NUMBERS);
+    d->ops->adamw(d, m[5], m[15], m[16], m[15], &adamw, &run, 1);
     note(o, d->ops->top_k(d, best, scores, m[14], m[14], d->acc, 0, 2, ROWS, WIDTH, 1, &err), &err);
     if (d->act == SU_DTYPE_BF16)
         note(o, d->ops->top_k(d, best, scores, m[14], m[0], d->act, 0, 2, ROWS, WIDTH, 1, &err), &err);

@@ -635,14 +635,21 @@ static void cross_entropy(void **state)
 
 static void run_adamw(su_device *d, void **m, const void *arguments)
 {
-    const su_adamw o = {.lr = 1e-2,
-                        .beta1 = 0.9,
+    const su_adamw o = {.beta1 = 0.9,
                         .beta2 = 0.98,
                         .eps = 1e-6,
-                        .weight_decay = 0.2,
                         .grad_scale = 0.5,
                         .step = 7};
-    d->ops->adamw(d, m[0], m[1], m[2], m[3], &o, *(const int64_t *)arguments);
+    /* Runs of many lengths, more of them than a launch takes; of whole packs where there are many elements. */
+    const int64_t n = *(const int64_t *)arguments;
+    su_adamw_run runs[300];
+    int32_t count = 0;
+    for (int64_t end = 0; end < n; count++) {
+        end += n % 4 ? 1 + count % 7 * (count % 3) : 4 * (1 + count % 5);
+        if (end > n || count == 299) end = n;
+        runs[count] = (su_adamw_run){end, 1e-2 * (1 + count % 3), count % 2 ? 0.2 : 0};
+    }
+    d->ops->adamw(d, m[0], m[1], m[2], m[3], &o, runs, count);
 }
 
 static void optimiser(void **state)

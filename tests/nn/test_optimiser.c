@@ -18,15 +18,14 @@ static void twenty_steps_of_adamw_equal_those_of_pytorch(void **state)
             void *w = check_upload(d, path, n), *m = check_upload(d, zero, n), *v = check_upload(d, zero, n);
             assert_int_equal(steps, 20);
             for (int64_t step = 1; step <= steps; step++) {
-                su_adamw options = {.lr = o[0],
-                                    .beta1 = o[1],
+                su_adamw_run all = {n, o[0], o[4]};
+                su_adamw options = {.beta1 = o[1],
                                     .beta2 = o[2],
                                     .eps = o[3],
-                                    .weight_decay = o[4],
                                     .grad_scale = o[5],
                                     .step = step};
                 void *gradient = check_upload(d, g + (step - 1) * n, n), *copy = check_upload(d, NULL, n);
-                d->ops->adamw(d, w, m, v, gradient, &options, n);
+                d->ops->adamw(d, w, m, v, gradient, &options, &all, 1);
                 d->ops->copy(d, copy, w, (size_t)n * su_dtype_size(d->acc));
                 check_close("w", check_take(d, copy, n), path + step * n, n,
                             su_tolerance(types[t] == SU_DTYPE_F32 ? "nn.f32" : "nn.f64"));
@@ -45,11 +44,10 @@ static void twenty_steps_of_adamw_equal_those_of_pytorch(void **state)
 static void adamw_and_sum_squares_give_the_same_bits_for_any_number_of_threads(void **state)
 {
     const int64_t n = 300001;
-    su_adamw o = {.lr = 1e-3,
-                  .beta1 = 0.9,
+    const su_adamw_run runs[] = {{100003, 1e-3, 0.01}, {100004, 2e-3, 0}, {n, 1e-3, 0}};
+    su_adamw o = {.beta1 = 0.9,
                   .beta2 = 0.98,
                   .eps = 1e-8,
-                  .weight_decay = 0.01,
                   .step = 3,
                   .grad_scale = 1};
     double *first = NULL, first_sum = 0;
@@ -61,7 +59,7 @@ static void adamw_and_sum_squares_give_the_same_bits_for_any_number_of_threads(v
         void *w = check_upload(d, check_normal(1, n, 1), n), *m = check_upload(d, check_normal(2, n, 1), n);
         void *mv = check_upload(d, v, n), *g = check_upload(d, check_normal(4, n, 1), n);
         d->ops->sum_squares(d, &sum, g, n);
-        d->ops->adamw(d, w, m, mv, g, &o, n);
+        d->ops->adamw(d, w, m, mv, g, &o, runs, 3);
         double *got = check_take(d, w, n);
         if (!first) first = got, first_sum = sum;
         check_same_bits("w", got, first, n);
