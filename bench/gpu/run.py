@@ -45,17 +45,24 @@ LEVELS = ["none", "selective", "full"]
 
 
 def flops(tower):
-    """Of a forward pass of one sample: products and attention; norms and activations not counted."""
+    """Of a forward pass of one sample, as Suture does it: products and attention; norms and activations not counted. Of the last block's tokens but the
+    class token only keys and values are formed: nothing else of them is read. PyTorch's side, as ViT and BERT are written there, forms all: whole_flops."""
+    width, depth, mlp, tokens, patch = tower
+    last = tokens * 4 * width * width + 4 * width * width + 4 * width * mlp + 4 * tokens * width
+    return tokens * (depth - 1) * (8 * width * width + 4 * width * mlp + 4 * tokens * width) + last + 2 * tokens * patch * width
+
+
+def whole_flops(tower):
     width, depth, mlp, tokens, patch = tower
     return tokens * depth * (8 * width * width + 4 * width * mlp + 4 * tokens * width) + 2 * tokens * patch * width
 
 
 class Row:
     """One line of the table. ours: arguments of bench_gpu, without the rounds; theirs: what pytorch.py is asked for, by setting; units: samples of a round, or
-    0 where the time is told; work: operations of matrix products; read: bytes that must be read."""
+    0 where the time is told; work: operations of matrix products; read: bytes that must be read; whole: operations if every block formed all tokens."""
 
-    def __init__(self, what, ours, theirs, units=0, work=0, read=0):
-        self.what, self.ours, self.theirs, self.units, self.work, self.read = what, ours, theirs, units, work, read
+    def __init__(self, what, ours, theirs, units=0, work=0, read=0, whole=0):
+        self.what, self.ours, self.theirs, self.units, self.work, self.read, self.whole = what, ours, theirs, units, work, read, whole
 
     def rate(self, seconds):
         return f"{self.units / seconds:,.0f}/s" if self.units else f"{1000 * seconds:,.2f} ms"
@@ -63,11 +70,12 @@ class Row:
 
 def rows_of(a, batch, level):
     image, text = map(flops, TOWERS[a.model])
+    all_image, all_text = map(whole_flops, TOWERS[a.model])
     only, rows = a.only.split(","), []
-    for what, work in (("train", 3 * (image + text)), ("image", image), ("text", text)):
+    for what, work, whole in (("train", 3 * (image + text), 3 * (all_image + all_text)), ("image", image, all_image), ("text", text, all_text)):
         spec = f"{what}:{a.model}:{batch}"
         rows.append(Row(what, [a.device, a.model, batch, a.micro or batch, level], {k: [spec] for k in ("eager", "compile", "max-autotune")},
-                        batch, work * batch))
+                        batch, work * batch, 0, whole * batch))
     for n in a.loss:  # 8 N^2 D of InfoNCE, whose scores are formed twice, and 3 N^2 D of L_CU, whose are symmetric
         both = [f"loss:{n}:high", f"loss:{n}:bf16"]
         rows.append(Row(f"loss {n}", [a.device, n], {"eager": both, "compile": both if n == min(a.loss) else []}, 0, 11 * n * n * DIM))
@@ -290,6 +298,8 @@ def report(a, figures, rows, batch):
         rate = row.work / seconds
         bound = max(row.work / limit[1], row.read / limit[0]) if limit else 0
         notes = [f"{k} {row.rate(times[k])}" if k in times else f"{k}: {r['failed']}" for k, r in others.items()]
+        if row.whole and peak:
+            notes.insert(0, f"{row.whole / seconds / peak / 1e10:.1f} % of peak, all tokens of the last blocks counted")
         if row.what == "search":
             notes.insert(0, "as the CPU's: {} of {:.0f} queries".format(own["digits"][-1][0], float(own["digits"][-1][1])))
         if row.what.startswith("loss"):

@@ -9,7 +9,7 @@ enum {
     SUMMED = 3,         /* most packs of a lane where it sums dx as well */
     TOTAL_WARPS = 32,
     TOTAL_AHEAD = 16,   /* parts that a warp asks for at once */
-    PARTIALS = 1584,    /* most blocks over the rows of a backward pass: whole waves on 132 multiprocessors */
+    PARTIALS = 792,     /* most blocks over the rows of a backward pass: whole waves on 132 multiprocessors */
     ROWS_LEAST = 8,     /* of such a block */
 };
 

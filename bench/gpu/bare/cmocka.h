@@ -26,7 +26,7 @@ static jmp_buf cmocka_end;
 
 static inline int cmocka_run(const struct CMUnitTest *tests, size_t count)
 {
-    int failed = 0;
+    volatile int failed = 0;
     for (size_t i = 0; i < count; i++) {
         int end = setjmp(cmocka_end);
         if (end == 0) tests[i].run(NULL);
