@@ -35,8 +35,19 @@ template <class F> static bool by_held(int64_t packs, F f)
  *
  * What is normalised is s as it is stored, so that the backward pass sees the same numbers. */
 
-/* A warp has a row: no barriers. A lane whose pack lies behind the row's end reads the last pack and counts it as zeros:
- * with a branch around each load the packs would be waited for one by one. */
+/* Where a lane's packs of a row stand. One that lies behind the row's end is not `inside`: the lane reads the last pack and
+ * counts it as zeros. With a branch around each load the packs would be waited for one by one. */
+template <int V, int N> DEVICE void places_of(int (&place)[N], bool (&inside)[N], int width)
+{
+    UNROLL for (int h = 0; h < N; h++)
+    {
+        const int i = (h * WARP + lane_id()) * V;
+        inside[h] = i < width;
+        place[h] = inside[h] ? i : width - V;
+    }
+}
+
+/* A warp has a row: no barriers. */
 template <class T, int V, int N>
 __global__ void __launch_bounds__(NORM_WARPS *WARP)
     norm_forward_warps(T *y, T *sum, float *mean_out, float *rstd_out, const T *x, const T *residual, const T *gamma,
@@ -47,13 +58,8 @@ __global__ void __launch_bounds__(NORM_WARPS *WARP)
     float s[N][V], other[N][V], total = 0, squares = 0;
     int place[N];
     bool inside[N];
-    UNROLL for (int h = 0; h < N; h++)
-    {
-        const int i = (h * WARP + lane_id()) * V;
-        inside[h] = i < width;
-        place[h] = inside[h] ? i : width - V;
-        load(s[h], x + at + place[h]);
-    }
+    places_of<V>(place, inside, width);
+    UNROLL for (int h = 0; h < N; h++) load(s[h], x + at + place[h]);
     if (residual) {
         UNROLL for (int h = 0; h < N; h++) load(other[h], residual + at + place[h]);
         UNROLL for (int h = 0; h < N; h++)
@@ -284,12 +290,7 @@ __global__ void __launch_bounds__(NORM_WARPS *WARP, N <= 4 ? 3 : 2)
     float sum_n[N][V] = {}, sum_1[N][V] = {}, sum_x[SUMS ? N : 1][V] = {};
     int place[N];
     bool inside[N];
-    UNROLL for (int h = 0; h < N; h++)
-    {
-        const int i = (h * WARP + lane_id()) * V;
-        inside[h] = i < width;
-        place[h] = inside[h] ? i : width - V;
-    }
+    places_of<V>(place, inside, width);
     for (int64_t r = from + warp_id(); r < to; r += NORM_WARPS) {
         const int64_t at = r * width;
         const float m = mean[r], scale = rstd[r];
