@@ -97,9 +97,8 @@ typedef struct {
 } su_block_scratch;
 
 /* Plans the buffers of one block for at most `rows` = batch*tokens rows, of which `behind` are wanted behind it, and
- * `memory_rows` memory rows. A lean
- * block keeps no output of a norm or of the activation: backward costs one pass more over each, and no product. Without `backward`
- * there is no pre. */
+ * `memory_rows` memory rows. A lean block keeps no output of a norm or of the activation: backward costs one pass more
+ * over each, and no product. Without `backward` there is no pre. */
 void su_block_plan(su_arena *a, const su_device *d, const su_block_config *c, int64_t rows, int64_t behind,
                    int64_t memory_rows, bool lean, bool backward, const su_block_scratch *scratch,
                    su_block_saved *saved);

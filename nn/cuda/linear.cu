@@ -2,8 +2,9 @@
  *
  * The bias is added by the product. An activation is a pass of its own over the pre-activation, because the library fuses
  * only the tanh form of GELU and the models want the exact one; on a Hopper GPU GELU and its slope are part of large products of
- * bf16 (hopper_product.h). A bias gradient behind an activation is formed with its slope, another by a pass of its own:
- * cuBLASLt's epilogue for it is a pass too, at two thirds of the speed (bench/LOG.md). */
+ * bf16 (hopper_product.h). A bias gradient behind an activation is formed with its slope, one behind attention or a norm
+ * with theirs, any other by a pass of its own: cuBLASLt's epilogue for it is a pass too, at two thirds of the speed
+ * (bench/LOG.md). */
 #include "nn/cuda/activation.h"
 #include "nn/cuda/hopper_product.h"
 #include "nn/cuda/library.h"
