@@ -50,42 +50,6 @@ template <int DIM> DEVICE void prefetch_rows(const bf16 *x, int64_t stride, int 
     for (int r = (int)threadIdx.x; r < count; r += (int)blockDim.x) prefetch(x + r * stride);
 }
 
-/* Two words of bf16 each. */
-DEVICE uint32_t sum_of(uint32_t x, uint32_t y)
-{
-    return pack_bf16(bits_float(x << 16) + bits_float(y << 16), bits_float(x & 0xffff0000u) + bits_float(y & 0xffff0000u));
-}
-
-/* Sixteen rows, D pieces d times `upper` (rows 0 to 7) or `lower`, to rows first .. of x, which has `count`; to what
- * is there when ADD and `add`. */
-template <int DIM, bool ADD = false>
-DEVICE void store_piece(bf16 *x, int64_t stride, int first, int count, int dim, const float (&d)[DIM / 8][4], float upper,
-                        float lower, bool add = false)
-{
-    const int g = lane_id() / 4, t = lane_id() % 4;
-    UNROLL for (int half = 0; half < 2; half++)
-    {
-        const int r = first + g + 8 * half;
-        const float factor = half ? lower : upper;
-        UNROLL for (int n = 0; n < DIM / 8; n += 4)
-        {
-            uint32_t w[4];
-            UNROLL for (int i = 0; i < 4; i++)
-            {
-                w[i] = pack_bf16(d[n + i][2 * half] * factor, d[n + i][2 * half + 1] * factor);
-            }
-            uint4 v = gathered(w);
-            if (r >= count || (n + t) * 8 >= dim) continue;
-            uint4 *to = reinterpret_cast<uint4 *>(x + r * stride + (n + t) * 8);
-            if (ADD && add) {
-                const uint4 old = *to;
-                v.x = sum_of(v.x, old.x), v.y = sum_of(v.y, old.y), v.z = sum_of(v.z, old.z), v.w = sum_of(v.w, old.w);
-            }
-            *to = v;
-        }
-    }
-}
-
 /* Bit n says whether element `first` + n is kept. */
 DEVICE uint32_t kept_bits(const dropping &drop, uint64_t first)
 {

@@ -5,19 +5,22 @@
  *   tensor_store         a box in shared memory -> a box of a matrix           [the same]
  *   arrivals             a barrier in shared memory: of threads, and of bytes  [mbarrier]
  *   group_multiply_add   D [64, 256] += A [64, 16] B [256, 16]^T               [wgmma.m64n256k16]
+ *   group_product        D [64, N] += A [64, 16] B [N, 16]^T, N = 16, 32 or 64
+ *   group_gather         D [64, 64] += A [64, 16] B [16, 64], A in registers
  *
  * A tile in shared memory: rows of 64 bf16 (128 bytes), 1,024-byte aligned; 16-byte pack p of row r lies at place p ^ (r % 8) of
  * its row, as the copy writes it and the product reads it ["128-byte swizzle"]. With g = lane / 4, t = lane % 4 and w the warp
  * of its group, a thread holds
  *   d[4j], d[4j+1] = D[16w + g][8j + 2t], D[16w + g][8j + 2t + 1]     d[4j+2], d[4j+3]: the same, 8 rows on
+ * and of A what tensor.h says of rows 16w on, so that numbers of D, rounded, are an A as they lie.
  *
  * The emulator runs all of it with clusters of one block. Kernels that use it do nothing where the code is for another GPU
  * than sm_90a; the host asks su_cuda_hopper before it launches one. */
 #ifndef SU_NN_CUDA_HOPPER_H
 #define SU_NN_CUDA_HOPPER_H
 
-#include "nn/cuda/kernel.h"
-#include "nn/cuda/runtime.h"
+#include "nn/cuda/internal.h"
+#include "nn/cuda/tensor.h"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define HOPPER_CODE
@@ -194,23 +197,30 @@ template <int N> DEVICE void more_registers()
 #endif
 }
 
-/* A matrix in shared memory as a product reads it: a tile from one of its columns on, a multiple of 16. */
+/* A matrix in shared memory as a product reads it: a tile from one of its columns on, a multiple of 16, or from a row on. The
+ * lower half of its descriptor: address/16, and 1 from bit 16 on. PLACE makes the whole of it: 1,024 bytes from eight rows to the
+ * next eight, 128-byte swizzle. */
 struct matrix_place {
-    uint64_t at;
+    uint32_t at;
 };
+#define PLACE(name, word) ".reg .b64 " name ";\nmov.b64 " name ", {" word ", 0x40000040};\n"
 DEVICE matrix_place matrix_at(const void *tile)
 {
 #ifdef __CUDACC__
-    const uint64_t at = shared_address(tile);
+    const uint32_t at = shared_address(tile);
 #else
-    const uint64_t at = emulate_shared_address(tile);
+    const uint32_t at = emulate_shared_address(tile);
 #endif
-    /* address/16; 1,024 bytes from eight rows to the next eight; 128-byte swizzle */
-    return matrix_place{(at >> 4 & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62};
+    return matrix_place{at >> 4 | 1u << 16};
 }
 DEVICE matrix_place columns_on(matrix_place m, int columns)
 {
-    return matrix_place{m.at + (uint64_t)(columns * 2 >> 4)};
+    return matrix_place{m.at + (uint32_t)(columns * 2 >> 4)};
+}
+/* From a row on, a multiple of 8. */
+DEVICE matrix_place rows_on(matrix_place m, int rows)
+{
+    return matrix_place{m.at + (uint32_t)(rows * SLICE_BYTES >> 4)};
 }
 
 /* Around products: registers and shared memory are as the thread left them; what was begun is one part; at most N parts go on. */
@@ -239,7 +249,7 @@ template <int N> DEVICE void group_wait()
 DEVICE void group_multiply_add(float (&d)[GROUP_NUMBERS], matrix_place a, matrix_place b, bool add)
 {
 #ifdef HOPPER_CODE
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n" PLACE("a", "%128") PLACE("b", "%129")
                  "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, "
                  "%8, %9, %10, %11, %12, %13, %14, %15, "
@@ -257,16 +267,89 @@ DEVICE void group_multiply_add(float (&d)[GROUP_NUMBERS], matrix_place a, matrix
                  "%104, %105, %106, %107, %108, %109, %110, %111, "
                  "%112, %113, %114, %115, %116, %117, %118, %119, "
                  "%120, %121, %122, %123, %124, %125, %126, %127}, "
-                 "%128, %129, p, 1, 1, 0, 0;\n}\n"
+                 "a, b, p, 1, 1, 0, 0;\n}\n"
                  : ACCUMULATOR8(0), ACCUMULATOR8(8), ACCUMULATOR8(16), ACCUMULATOR8(24), ACCUMULATOR8(32),
                     ACCUMULATOR8(40), ACCUMULATOR8(48), ACCUMULATOR8(56), ACCUMULATOR8(64), ACCUMULATOR8(72),
                     ACCUMULATOR8(80), ACCUMULATOR8(88), ACCUMULATOR8(96), ACCUMULATOR8(104), ACCUMULATOR8(112),
                     ACCUMULATOR8(120)
-                 : "l"(a.at), "l"(b.at), "r"((int)add));
+                 : "r"(a.at), "r"(b.at), "r"((int)add));
 #elif !defined(__CUDACC__)
-    emulate_group_multiply_add(d, a.at, b.at, add);
+    emulate_group_product(d, GROUP_COLUMNS / 8, a.at, b.at, add);
 #endif
 }
 #undef ACCUMULATOR8
+
+/* Numbers of products that have been waited for: what the compiler does with them comes behind the wait. */
+template <int N> DEVICE void group_done(float (&d)[N][4])
+{
+#ifdef HOPPER_CODE
+    UNROLL for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])::"memory");
+#else
+    (void)d;
+#endif
+}
+
+#define ACCUMULATOR4(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
+DEVICE void group_product(float (&d)[2][4], matrix_place a, matrix_place b, bool add)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n" PLACE("a", "%8") PLACE("b", "%9")
+                 "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7}, "
+                 "a, b, p, 1, 1, 0, 0;\n}\n"
+                 : ACCUMULATOR4(0), ACCUMULATOR4(1)
+                 : "r"(a.at), "r"(b.at), "r"((int)add));
+#elif !defined(__CUDACC__)
+    emulate_group_product(d[0], 2, a.at, b.at, add);
+#endif
+}
+DEVICE void group_product(float (&d)[4][4], matrix_place a, matrix_place b, bool add)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n" PLACE("a", "%16") PLACE("b", "%17")
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+                 "a, b, p, 1, 1, 0, 0;\n}\n"
+                 : ACCUMULATOR4(0), ACCUMULATOR4(1), ACCUMULATOR4(2), ACCUMULATOR4(3)
+                 : "r"(a.at), "r"(b.at), "r"((int)add));
+#elif !defined(__CUDACC__)
+    emulate_group_product(d[0], 4, a.at, b.at, add);
+#endif
+}
+DEVICE void group_product(float (&d)[8][4], matrix_place a, matrix_place b, bool add)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n" PLACE("a", "%32") PLACE("b", "%33")
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+                 "a, b, p, 1, 1, 0, 0;\n}\n"
+                 : ACCUMULATOR4(0), ACCUMULATOR4(1), ACCUMULATOR4(2), ACCUMULATOR4(3), ACCUMULATOR4(4), ACCUMULATOR4(5),
+                   ACCUMULATOR4(6), ACCUMULATOR4(7)
+                 : "r"(a.at), "r"(b.at), "r"((int)add));
+#elif !defined(__CUDACC__)
+    emulate_group_product(d[0], 8, a.at, b.at, add);
+#endif
+}
+/* b: sixteen rows of a tile. */
+DEVICE void group_gather(float (&d)[8][4], const words4 &a, matrix_place b)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n" PLACE("b", "%36")
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+                 "{%32, %33, %34, %35}, b, p, 1, 1, 1;\n}\n"
+                 : ACCUMULATOR4(0), ACCUMULATOR4(1), ACCUMULATOR4(2), ACCUMULATOR4(3), ACCUMULATOR4(4), ACCUMULATOR4(5),
+                   ACCUMULATOR4(6), ACCUMULATOR4(7)
+                 : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b.at));
+#elif !defined(__CUDACC__)
+    emulate_group_gather(d[0], a.w, b.at);
+#endif
+}
+#undef ACCUMULATOR4
+#undef PLACE
+
+/* Whether this GPU, and this build's code for it, run kernels that use this. */
+bool su_cuda_hopper(const su_cuda *c);
 
 #endif

@@ -369,8 +369,6 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(3 * GROUP, 1)
 #endif
 }
 
-/* Whether this GPU, and this build's code for it, run hopper_product. */
-bool su_cuda_hopper(const su_cuda *c);
 /* Whether SUTURE_PRODUCT=own in the environment asks for it wherever it takes the shape, not only where it should be faster. */
 bool su_cuda_hopper_asked(const su_cuda *c);
 

@@ -443,9 +443,9 @@ void emulate_tensor_store_wait(int left)
 }
 
 /* Element [row][k] of a matrix in shared memory: eight rows a block of 1,024 bytes, address bits 4 .. 6 turned by 7 .. 9. */
-static float element(uint64_t place, int row, int k)
+static float element(uint32_t place, int row, int k)
 {
-    if (place >> 62 != 1 || (place >> 32 & 0x3fff) != 64) stop("a matrix that is not a tile");
+    if (place >> 16 != 1) stop("a matrix that is not a tile");
     uint32_t at = (uint32_t)(place & 0x3fff) * 16 + (uint32_t)(row / 8 * 1024 + row % 8 * 128 + k * 2);
     at ^= (at >> 7 & 7) << 4;
     uint16_t x;
@@ -454,13 +454,13 @@ static float element(uint64_t place, int row, int k)
 }
 
 /* The products of a thread's numbers, each in order; on a GPU the sixteen are added in one. */
-void emulate_group_multiply_add(float *d, uint64_t a, uint64_t b, bool add)
+void emulate_group_product(float *d, int tiles, uint32_t a, uint32_t b, bool add)
 {
     const int t = m.now % 128, w = t / 32, g = t % 32 / 4, c = t % 4;
     float x[2][16];
     for (int h = 0; h < 2; h++)
         for (int k = 0; k < 16; k++) x[h][k] = element(a, 16 * w + g + 8 * h, k);
-    for (int j = 0; j < 32; j++)
+    for (int j = 0; j < tiles; j++)
         for (int e = 0; e < 2; e++) {
             float y[16];
             for (int k = 0; k < 16; k++) y[k] = element(b, 8 * j + 2 * c + e, k);
@@ -470,6 +470,17 @@ void emulate_group_multiply_add(float *d, uint64_t a, uint64_t b, bool add)
                 d[4 * j + 2 * h + e] = sum;
             }
         }
+}
+
+void emulate_group_gather(float *d, const uint32_t *a, uint32_t b)
+{
+    const int t = m.now % 32, g = t / 4, c = t % 4;
+    for (int j = 0; j < 8; j++) {
+        uint32_t words[2];
+        for (int i = 0; i < 2; i++)
+            words[i] = emulate_bf16(element(b, 2 * c + 8 * i, 8 * j + g)) | (uint32_t)emulate_bf16(element(b, 2 * c + 8 * i + 1, 8 * j + g)) << 16;
+        emulate_multiply_add(d + 4 * j, a, words[0], words[1]);
+    }
 }
 
 int su_emulate_launch(const void *kernel, const su_cuda_invoke *invoke, su_cuda_size grid, su_cuda_size block, void **args,

@@ -164,6 +164,7 @@ void emulate_tensor_load(void *to, const su_cuda_map *map, int column, int row, 
 void emulate_tensor_store(const su_cuda_map *map, int column, int row, const void *from);
 void emulate_tensor_store_wait(int left);
 uint32_t emulate_shared_address(const void *p);
-void emulate_group_multiply_add(float *d, uint64_t a, uint64_t b, bool add);
+void emulate_group_product(float *d, int tiles, uint32_t a, uint32_t b, bool add); /* 8 columns of D a tile, four numbers of d */
+void emulate_group_gather(float *d, const uint32_t *a, uint32_t b);
 
 #endif
