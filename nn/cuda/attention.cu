@@ -184,20 +184,26 @@ __global__ void __launch_bounds__(WARPS *WARP)
 
 /* --- the table's operations: short sequences, the library, tensor cores, or the plain way --- */
 
-/* SUTURE_ATTENTION: own (all but cuDNN), cudnn, short (our kernels for short sequences on any GPU) or tensor (neither those, nor cuDNN). */
+/* SUTURE_ATTENTION: own (all but cuDNN), cudnn, short (as own, but not those for Hopper GPUs) or tensor (neither those, nor cuDNN). */
+static bool asks(const char *way)
+{
+    const char *choice = getenv("SUTURE_ATTENTION");
+    return choice && strcmp(choice, way) == 0;
+}
 static bool tries(const char *way)
 {
     const char *choice = getenv("SUTURE_ATTENTION");
     return !choice || !*choice || strcmp(choice, way) == 0;
 }
 
-/* Without being asked for, the kernels for short sequences get the shapes that they have computed on a GPU; the others
- * have been seen in the emulator alone (docs/gpu.md). */
+/* Without being asked for, kernels get the shapes for which they were the fastest on a GPU (bench/LOG.md). */
+static bool tries_hopper(const su_attention *a)
+{
+    return asks("own") || (tries("own") && a->tq > 128);
+}
 static bool tries_short(const su_attention *a)
 {
-    const char *choice = getenv("SUTURE_ATTENTION");
-    const bool asked = choice && (strcmp(choice, "own") == 0 || strcmp(choice, "short") == 0);
-    return (tries("own") || asked) && (asked || (a->dim <= 64 && a->tq <= 208 && a->tk <= 208));
+    return asks("own") || asks("short") || (tries("own") && a->dim <= 64 && a->tq <= 208 && a->tk <= 208);
 }
 
 static bool takes(su_cuda *c, const su_attention *a)
@@ -234,7 +240,7 @@ void su_cuda_attention(su_device *d, const su_attention *a, void *o, void *lse, 
     if (!takes(c, a)) return;
     const attention_shape s = shape_of(c, a, (((uintptr_t)o | (uintptr_t)q | (uintptr_t)k | (uintptr_t)v) & 15) == 0);
     const bool half = d->act == SU_DTYPE_BF16;
-    if (half && tries("own") &&
+    if (half && tries_hopper(a) &&
         su_cuda_attention_hopper(c, s, (bf16 *)o, (float *)lse, (const bf16 *)q, (const bf16 *)k, (const bf16 *)v))
         return;
     if (half && tries_short(a) &&
@@ -268,7 +274,7 @@ void su_cuda_attention_backward(su_device *d, const su_attention *a, void *dq, v
                                 (uintptr_t)k | (uintptr_t)v;
     const attention_shape s = shape_of(c, a, (addresses & 15) == 0);
     const bool half = d->act == SU_DTYPE_BF16;
-    if (half && tries("own") &&
+    if (half && tries_hopper(a) &&
         su_cuda_attention_hopper_backward(c, s, (bf16 *)dq, (bf16 *)dk, (bf16 *)dv, (float *)dbq, (float *)dbv,
                                           (const bf16 *)d_o, (const bf16 *)o, (const float *)lse, (const bf16 *)q,
                                           (const bf16 *)k, (const bf16 *)v))

@@ -22,7 +22,8 @@ enum {
     HEAD = 64,                           /* dim */
     MOST_ROWS = 272,                     /* of a sequence, in pieces of 16: what leaves room for two blocks a processor */
     GROUPS = 2,
-    STEP = 32,                           /* columns at once */
+    PIECE = 64,                          /* keys at once, forward */
+    STEP = 32,                           /* columns at once, backward */
     OWN_BYTES = GROUP_ROWS * SLICE_BYTES /* of one tile of own rows */
 };
 
@@ -45,6 +46,12 @@ DEVICE char *tiles_in(char *raw)
 #else
     return raw;
 #endif
+}
+
+/* The compiler is to see that it is the warp's. */
+DEVICE int group_id()
+{
+    return __shfl_sync(ALL_LANES, (int)threadIdx.x / GROUP, 0);
 }
 
 /* Barriers: what all have has come; own tiles of each group have; have been read. All threads; they may be used behind it. */
@@ -88,6 +95,20 @@ static hopper_rooms rooms_of(int rows, int own_tiles, int numbers)
     return r;
 }
 
+/* A [16][16] at row `row`, column `column` of a tile of hopper.h. */
+DEVICE words4 piece_of_tile(const char *tile, int row, int column)
+{
+    const int l = lane_id();
+    int r = row + l % 16;
+#ifdef __CUDACC__
+    asm volatile("" : "+r"(r)); /* not sooner than it is needed: registers are scarce */
+#endif
+    return load_matrices<false>((const bf16 *)(const void *)(tile + r * SLICE_BYTES + (((column / 8 + l / 16) ^ r % 8) << 4)));
+}
+
+/* Powers of two that a row's scores may have above what is taken off them before it is raised, and its numbers scaled. */
+static constexpr float SLACK = 8.0f;
+
 /* --- forward: of own rows the queries, where the second group later leaves its numbers for the first; maxima and sums of its rows --- */
 
 __global__ void __launch_bounds__(GROUPS *GROUP, 2)
@@ -98,7 +119,7 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
     const int rows = at.rows;
     char *const room = tiles_in(raw), *const own = room + at.own;
     const int head = (int)blockIdx.x, b = head / a.heads, h = head % a.heads, tokens = a.tq, length = a.lengths ? a.lengths[b] : tokens;
-    const int group = (int)threadIdx.x / GROUP, thread = (int)threadIdx.x % GROUP, g = lane_id() / 4, t = lane_id() % 4;
+    const int group = group_id(), thread = (int)threadIdx.x % GROUP, g = lane_id() / 4, t = lane_id() % 4;
     const int columns = (length + 15) / 16 * 16, units = (tokens + GROUP_ROWS - 1) / GROUP_ROWS, turns = units / GROUPS + units % GROUPS;
     const int64_t first = (int64_t)b * tokens;
     arrivals *full = (arrivals *)(void *)(room + at.barriers), *own_full = full + 1 + group, *own_taken = own_full + GROUPS;
@@ -112,23 +133,26 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
     if (thread == 0) fetch_own(0);
 
     const float scale = a.scale * LOG2_E;
-    const matrix_place x = matrix_at(own + group * OWN_BYTES), keys = matrix_at(room), values = matrix_at(room + rows * SLICE_BYTES);
+    const matrix_place keys = matrix_at(room), values = matrix_at(room + rows * SLICE_BYTES);
     await(full, 0);
     for (int n = 0; n < turns; n++) {
         const bool shared = n >= units / GROUPS;
         const int half = (columns / 2 + 15) / 16 * 16, row = unit_of(n) * GROUP_ROWS + thread / WARP * 16;
         const int from = shared && group > 0 ? half : 0, to = shared && group == 0 ? half : columns;
         float out[HEAD / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, total[2] = {}; /* of a row: the lane's own, joined at the end */
-        /* Takes in keys c .. c + 8 N - 1. */
-        auto step = [&](auto count, int c) {
-            constexpr int N = decltype(count)::value;
-            float s[N][4];
+        words4 queries[HEAD / 16];
+        await(own_full, (uint32_t)(n & 1));
+        UNROLL for (int k = 0; k < HEAD / 16; k++) queries[k] = piece_of_tile(own + group * OWN_BYTES, thread / WARP * 16, 16 * k);
+        float shrink[2];
+        /* Scores of keys c .. c + 8 N - 1; p in their place, and what out is to be scaled by: whether it is. */
+        auto begin = [&](auto &s, int c) {
             group_fence();
-            UNROLL for (int k = 0; k < HEAD; k += 16) group_product(s, columns_on(x, k), columns_on(rows_on(keys, c), k), k > 0);
+            UNROLL for (int k = 0; k < HEAD / 16; k++) group_product(s, queries[k], columns_on(rows_on(keys, c), 16 * k), k > 0);
             group_commit();
-            group_wait<0>();
+        };
+        auto softmax = [&](auto &s, int c) {
+            constexpr int N = sizeof s / sizeof *s;
             group_done(s);
-            group_done(out);
             if (c + 8 * N > length) {
                 const int limit = length - c - 2 * t;
                 UNROLL for (int j = 0; j < N; j++)
@@ -136,39 +160,83 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
                     UNROLL for (int e = 0; e < 4; e++) s[j][e] = 8 * j + e % 2 < limit ? s[j][e] : -INFINITY;
                 }
             }
+            float now[2];
             UNROLL for (int r = 0; r < 2; r++)
             {
-                float now = -INFINITY, sum = 0;
-                UNROLL for (int j = 0; j < N; j++) now = fmaxf(now, fmaxf(s[j][2 * r], s[j][2 * r + 1]));
-                now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 1));
-                now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 2));
-                now = fmaxf(most[r], now * scale);
-                const float shift = now == -INFINITY ? 0.0f : now, shrink = power_of_two(most[r] - shift);
+                now[r] = -INFINITY;
+                UNROLL for (int j = 0; j < N; j++) now[r] = fmaxf(now[r], fmaxf(s[j][2 * r], s[j][2 * r + 1]));
+                now[r] = fmaxf(now[r], __shfl_xor_sync(ALL_LANES, now[r], 1));
+                now[r] = fmaxf(now[r], __shfl_xor_sync(ALL_LANES, now[r], 2));
+                now[r] *= scale;
+            }
+            const bool grown = __ballot_sync(ALL_LANES, now[0] > most[0] + SLACK || now[1] > most[1] + SLACK) != 0;
+            UNROLL for (int r = 0; r < 2; r++)
+            {
+                now[r] = grown ? fmaxf(most[r], now[r]) : most[r];
+                const float shift = now[r] == -INFINITY ? 0.0f : now[r];
+                shrink[r] = power_of_two(most[r] - shift);
+                most[r] = now[r];
+                float sums[2] = {}; /* two, so that one is not waited for */
                 UNROLL for (int j = 0; j < N; j++)
                 {
-                    UNROLL for (int e = 2 * r; e < 2 * r + 2; e++)
+                    UNROLL for (int e = 0; e < 2; e++)
                     {
-                        s[j][e] = power_of_two(s[j][e] * scale - shift);
-                        sum += s[j][e];
+                        float &x = s[j][2 * r + e];
+                        x = power_of_two(x * scale - shift);
+                        sums[e] += x;
                     }
                 }
-                UNROLL for (int d = 0; d < HEAD / 8; d++) out[d][2 * r] *= shrink, out[d][2 * r + 1] *= shrink;
-                total[r] = total[r] * shrink + sum;
-                most[r] = now;
+                total[r] = total[r] * shrink[r] + (sums[0] + sums[1]);
             }
-            words4 p[N / 2];
-            UNROLL for (int j = 0; j < N / 2; j++) p[j] = piece_of(s[2 * j], s[2 * j + 1]);
+            return grown;
+        };
+        auto rescale = [&](bool grown) {
+            group_done(out);
+            if (!grown) return;
+            UNROLL for (int d = 0; d < HEAD / 8; d++)
+            {
+                UNROLL for (int e = 0; e < 4; e++) out[d][e] *= shrink[e / 2];
+            }
+        };
+        auto gather = [&](auto &p, int c) {
             group_fence();
-            UNROLL for (int j = 0; j < N / 2; j++) group_gather(out, p[j], rows_on(values, c + 16 * j));
+            UNROLL for (int j = 0; j < (int)(sizeof p / sizeof *p); j++) group_gather(out, p[j], rows_on(values, c + 16 * j));
             group_commit();
         };
-        await(own_full, (uint32_t)(n & 1));
+        /* Of every piece p v is formed while the next piece's scores become p. */
         int c = from;
-        UNROLL_BY(1) for (; c + GROUP_ROWS <= to; c += GROUP_ROWS) step(std::integral_constant<int, GROUP_ROWS / 8>(), c);
-        UNROLL_BY(1) for (; c < to; c += 16) step(std::integral_constant<int, 2>(), c);
+        if (from + PIECE <= to) {
+            float s[PIECE / 8][4];
+            words4 p[PIECE / 16];
+            begin(s, c);
+            group_wait<0>();
+            softmax(s, c);
+            UNROLL for (int j = 0; j < PIECE / 16; j++) p[j] = piece_of(s[2 * j], s[2 * j + 1]);
+            UNROLL_BY(1) for (c += PIECE; c + PIECE <= to; c += PIECE)
+            {
+                begin(s, c);
+                gather(p, c - PIECE);
+                group_wait<1>();
+                const bool grown = softmax(s, c);
+                group_done(s); /* before the wait */
+                group_wait<0>();
+                rescale(grown);
+                UNROLL for (int j = 0; j < PIECE / 16; j++) p[j] = piece_of(s[2 * j], s[2 * j + 1]);
+            }
+            gather(p, c - PIECE);
+        }
+        UNROLL_BY(1) for (; c < to; c += 16)
+        {
+            float s[2][4];
+            begin(s, c);
+            group_wait<0>();
+            rescale(softmax(s, c));
+            const words4 p[1] = {piece_of(s[0], s[1])};
+            gather(p, c);
+        }
         group_wait<0>();
         group_done(out);
-        if (n + 1 < turns) { /* the group's own tile has been read */
+        if (n + 1 < turns) { /* the group's own tile has been read: what has come of it was waited for */
             arrive(own_taken);
             if (thread == 0) {
                 await(own_taken, (uint32_t)(n & 1));
@@ -181,22 +249,22 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
             total[r] += __shfl_xor_sync(ALL_LANES, total[r], 2);
         }
         if (shared) {
-            float *other = (float *)(void *)own + thread, *numbers = (float *)(void *)(room + at.numbers) + thread;
+            float *theirs = (float *)(void *)own + thread, *numbers = (float *)(void *)(room + at.numbers) + thread;
             __syncthreads();
             if (group == 1) {
-                UNROLL for (int e = 0; e < HEAD / 2; e++) other[e * GROUP] = out[e / 4][e % 4];
+                UNROLL for (int e = 0; e < HEAD / 2; e++) theirs[e * GROUP] = out[e / 4][e % 4];
                 UNROLL for (int r = 0; r < 2; r++) numbers[2 * r * GROUP] = most[r], numbers[(2 * r + 1) * GROUP] = total[r];
             }
             __syncthreads();
             if (group == 1) return;
             UNROLL for (int r = 0; r < 2; r++)
             {
-                const float theirs = numbers[2 * r * GROUP], now = fmaxf(most[r], theirs), shift = now == -INFINITY ? 0.0f : now;
-                const float keep = power_of_two(most[r] - shift), take = power_of_two(theirs - shift);
+                const float there = numbers[2 * r * GROUP], now = fmaxf(most[r], there), shift = now == -INFINITY ? 0.0f : now;
+                const float keep = power_of_two(most[r] - shift), take = power_of_two(there - shift);
                 UNROLL for (int e = 0; e < HEAD / 4; e++)
                 {
                     float &to_join = out[e / 2][2 * r + e % 2];
-                    to_join = to_join * keep + other[(e / 2 * 4 + 2 * r + e % 2) * GROUP] * take;
+                    to_join = to_join * keep + theirs[(e / 2 * 4 + 2 * r + e % 2) * GROUP] * take;
                 }
                 total[r] = total[r] * keep + numbers[(2 * r + 1) * GROUP] * take;
                 most[r] = now;
@@ -216,27 +284,13 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
 
 /* --- backward: of own rows two tiles; shifts and D of all queries, and column sums of each warp --- */
 
-/* The columns of a warp's sixteen rows of d, added up over rows and to sums[64]. */
-DEVICE void add_columns(float *sums, const float (&d)[HEAD / 8][4], float scale)
-{
-    UNROLL for (int n = 0; n < HEAD / 8; n++)
-    {
-        UNROLL for (int e = 0; e < 2; e++)
-        {
-            float x = d[n][e] + d[n][e + 2];
-            UNROLL for (int step = 4; step < WARP; step *= 2) x += __shfl_xor_sync(ALL_LANES, x, step);
-            if (lane_id() < 4) sums[n * 8 + lane_id() * 2 + e] += x * scale;
-        }
-    }
-}
-
 /* One of the two blocks of a head: KEYS, the first. */
 template <bool KEYS>
 DEVICE void attention_side(const attention_shape &a, const attention_maps &maps, char *room, const hopper_rooms &at, int head,
                            bf16 *dq, bf16 *dk, bf16 *dv, float *parts, const bf16 *d_o, const bf16 *o, const float *lse)
 {
     const int b = head / a.heads, h = head % a.heads, tokens = a.tq, length = a.lengths ? a.lengths[b] : tokens, rows = at.rows;
-    const int group = (int)threadIdx.x / GROUP, thread = (int)threadIdx.x % GROUP, g = lane_id() / 4, t = lane_id() % 4;
+    const int group = group_id(), thread = (int)threadIdx.x % GROUP, g = lane_id() / 4, t = lane_id() % 4;
     const int64_t first = (int64_t)b * tokens; /* row of the matrices */
     float *shifts = (float *)(void *)(room + at.numbers), *deltas = shifts + rows, *sums = deltas + rows;
     arrivals *full = (arrivals *)(void *)(room + at.barriers), *own_full = full + 1 + group, *own_taken = full + 1 + GROUPS + group;
@@ -256,29 +310,55 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
     if (units > 0 && threadIdx.x == 0) fetch_whole(room, rows, maps.half[WHOLE_X], maps.half[WHOLE_Y], h * HEAD, (int)first, full);
     if (turns > 0 && thread == 0) fetch_own(0);
 
-    /* Of every query the log-sum-exp, infinite where p is 0, and D: eight lanes have one. */
-    for (int e = (int)threadIdx.x; e < rows * 8; e += GROUPS * GROUP) {
-        const int i = e / 8;
-        float d = 0;
-        if (i < tokens) {
-            const int64_t from = (first + i) * a.o_stride + h * HEAD + e % 8 * 8;
-            float x[8], y[8];
-            load(x, d_o + from);
-            load(y, o + from);
-            UNROLL for (int n = 0; n < 8; n++) d += x[n] * y[n];
+    /* Of every query the log-sum-exp, infinite where p is 0, and D: eight lanes have one. Sums of columns: those of dv are do's,
+     * since p of a query adds up to one. */
+    constexpr int THREADS = GROUPS * GROUP, TOGETHER = 3;
+    [[maybe_unused]] float sum[8] = {};
+    for (int i = (int)threadIdx.x; i < rows; i += THREADS)
+        shifts[i] = i < tokens && length > 0 ? lse[(int64_t)head * tokens + i] * LOG2_E : INFINITY;
+    UNROLL_BY(1) for (int i0 = (int)threadIdx.x / 8; i0 < rows; i0 += TOGETHER * THREADS / 8)
+    {
+        uint4 grads[TOGETHER], outs[TOGETHER];
+        UNROLL for (int n = 0; n < TOGETHER; n++) /* all are on their way before the first is used */
+        {
+            const int i = i0 + n * THREADS / 8;
+            grads[n] = outs[n] = uint4{};
+            if (i >= tokens) continue;
+            const int64_t from = (first + i) * a.o_stride + h * HEAD + threadIdx.x % 8 * 8;
+            grads[n] = *reinterpret_cast<const uint4 *>(d_o + from);
+            outs[n] = *reinterpret_cast<const uint4 *>(o + from);
         }
-        UNROLL for (int step = 1; step < 8; step *= 2) d += __shfl_xor_sync(ALL_LANES, d, step);
-        if (e % 8 == 0) {
-            deltas[i] = d;
-            shifts[i] = i < tokens && length > 0 ? lse[(int64_t)head * tokens + i] * LOG2_E : INFINITY;
+        UNROLL for (int n = 0; n < TOGETHER; n++)
+        {
+            const int i = i0 + n * THREADS / 8;
+            const uint32_t u[4] = {grads[n].x, grads[n].y, grads[n].z, grads[n].w}, w[4] = {outs[n].x, outs[n].y, outs[n].z, outs[n].w};
+            float d = 0;
+            UNROLL for (int k = 0; k < 4; k++)
+            {
+                d += low_of(u[k]) * low_of(w[k]) + high_of(u[k]) * high_of(w[k]);
+                if (KEYS) sum[2 * k] += low_of(u[k]), sum[2 * k + 1] += high_of(u[k]);
+            }
+            UNROLL for (int step = 1; step < 8; step *= 2) d += __shfl_xor_sync(ALL_LANES, d, step);
+            if (threadIdx.x % 8 == 0 && i < rows) deltas[i] = d;
         }
     }
-    for (int e = (int)threadIdx.x; e < GROUPS * GROUP / WARP * HEAD; e += GROUPS * GROUP) sums[e] = 0;
+    if (!KEYS) {
+        for (int e = (int)threadIdx.x; e < THREADS / WARP * HEAD; e += THREADS) sums[e] = 0;
+    } else {
+        UNROLL for (int k = 0; k < 8; k++)
+        {
+            UNROLL for (int step = 8; step < WARP; step *= 2) sum[k] += __shfl_xor_sync(ALL_LANES, sum[k], step);
+        }
+        if (lane_id() < 8) {
+            UNROLL for (int k = 0; k < 8; k++) sums[warp_id() * HEAD + lane_id() * 8 + k] = length > 0 ? sum[k] : 0;
+        }
+    }
     __syncthreads();
     if (units > 0) await(full, 0);
 
     const float scale = a.scale * LOG2_E;
-    const matrix_place x = matrix_at(own_x), y = matrix_at(own_y), all_x = matrix_at(room), all_y = matrix_at(room + rows * SLICE_BYTES);
+    [[maybe_unused]] const matrix_place x = matrix_at(own_x), y = matrix_at(own_y);
+    const matrix_place all_x = matrix_at(room), all_y = matrix_at(room + rows * SLICE_BYTES);
     const int warp = thread / WARP;
     for (int n = 0; n < turns; n++) {
         const bool shared = n >= units / GROUPS;
@@ -293,37 +373,61 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
                 own_shift[r] = shifts[i], own_delta[r] = deltas[i];
             }
         }
-        /* Columns c .. c + 8 N - 1 of scores. */
+        await(own_full, (uint32_t)(n & 1));
+        [[maybe_unused]] words4 held_x[HEAD / 16], held_y[HEAD / 16]; /* there are registers for the second's own rows */
+        if constexpr (!KEYS) {
+            UNROLL for (int k = 0; k < HEAD / 16; k++)
+            {
+                held_x[k] = piece_of_tile(own_x, warp * 16, 16 * k);
+                held_y[k] = piece_of_tile(own_y, warp * 16, 16 * k);
+            }
+        }
+        /* Columns c .. c + 8 N - 1 of scores; where N = 2 there may be keys behind the length. */
         auto step = [&](auto count, int c) {
             constexpr int N = decltype(count)::value;
             float s[N][4], d[N][4];
             const matrix_place part_x = rows_on(all_x, c), part_y = rows_on(all_y, c);
-            if (KEYS) group_wait<0>(); /* registers do not suffice for what goes on and this */
+            group_wait<0>(); /* registers do not suffice for what goes on and this */
             group_fence();
-            UNROLL for (int k = 0; k < HEAD; k += 16) group_product(s, columns_on(x, k), columns_on(part_x, k), k > 0);
+            UNROLL for (int k = 0; k < HEAD; k += 16)
+            {
+                if constexpr (KEYS)
+                    group_product(s, columns_on(x, k), columns_on(part_x, k), k > 0);
+                else
+                    group_product(s, held_x[k / 16], columns_on(part_x, k), k > 0);
+            }
             group_commit();
-            UNROLL for (int k = 0; k < HEAD; k += 16) group_product(d, columns_on(y, k), columns_on(part_y, k), k > 0);
+            UNROLL for (int k = 0; k < HEAD; k += 16)
+            {
+                if constexpr (KEYS)
+                    group_product(d, columns_on(y, k), columns_on(part_y, k), k > 0);
+                else
+                    group_product(d, held_y[k / 16], columns_on(part_y, k), k > 0);
+            }
             group_commit();
+            [[maybe_unused]] float of_query[N][2];
+            if constexpr (KEYS) {
+                UNROLL for (int j = 0; j < N; j++) load<2>(of_query[j], shifts + c + 8 * j + 2 * t);
+            }
             group_wait<1>();
             group_done(s);
             UNROLL for (int j = 0; j < N; j++)
             {
-                const int column = c + 8 * j + 2 * t;
-                float shift[2];
-                if constexpr (KEYS) load<2>(shift, shifts + column);
                 UNROLL for (int e = 0; e < 4; e++)
                 {
-                    s[j][e] = power_of_two(s[j][e] * scale - (KEYS ? shift[e % 2] : own_shift[e / 2]));
-                    if (!KEYS && c + 8 * N > length && column + e % 2 >= length) s[j][e] = 0;
+                    s[j][e] = power_of_two(s[j][e] * scale - (KEYS ? of_query[j][e % 2] : own_shift[e / 2]));
+                    if (!KEYS && N == 2 && c + 8 * j + 2 * t + e % 2 >= length) s[j][e] = 0;
                 }
             }
+            if constexpr (KEYS) {
+                UNROLL for (int j = 0; j < N; j++) load<2>(of_query[j], deltas + c + 8 * j + 2 * t);
+            }
+            group_done(s); /* before the wait */
             group_wait<0>();
             group_done(d);
             UNROLL for (int j = 0; j < N; j++)
             {
-                float delta[2];
-                if constexpr (KEYS) load<2>(delta, deltas + c + 8 * j + 2 * t);
-                UNROLL for (int e = 0; e < 4; e++) d[j][e] = s[j][e] * (d[j][e] - (KEYS ? delta[e % 2] : own_delta[e / 2]));
+                UNROLL for (int e = 0; e < 4; e++) d[j][e] = s[j][e] * (d[j][e] - (KEYS ? of_query[j][e % 2] : own_delta[e / 2]));
             }
             words4 p[N / 2], ds[N / 2];
             UNROLL for (int j = 0; j < N / 2; j++)
@@ -339,10 +443,10 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
             }
             group_commit();
         };
-        await(own_full, (uint32_t)(n & 1));
         int c = from;
-        UNROLL_BY(1) for (; c + STEP <= to; c += STEP) step(std::integral_constant<int, STEP / 8>(), c);
-        if (c < to) step(std::integral_constant<int, 2>(), c);
+        const int whole = KEYS || to < length ? to : length;
+        UNROLL_BY(1) for (; c + STEP <= whole; c += STEP) step(std::integral_constant<int, STEP / 8>(), c);
+        UNROLL_BY(1) for (; c < to; c += 16) step(std::integral_constant<int, 2>(), c);
         group_wait<0>();
         group_done(out_x);
         group_done(out_y);
@@ -369,26 +473,33 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
                 if (KEYS) out_y[e / 4][e % 4] += other[(HEAD / 2 + e) * GROUP];
             }
         }
-        /* Rows behind the last have numbers without a meaning. */
-        UNROLL for (int e = 0; e < HEAD / 2; e++)
-        {
-            const bool real = row + g + e % 4 / 2 * 8 < mine;
-            out_x[e / 4][e % 4] = real ? out_x[e / 4][e % 4] : 0;
-            if (KEYS) out_y[e / 4][e % 4] = real ? out_y[e / 4][e % 4] : 0;
+        if (row + 16 > mine) { /* rows behind the last have numbers without a meaning */
+            UNROLL for (int e = 0; e < HEAD / 2; e++)
+            {
+                const bool real = row + g + e % 4 / 2 * 8 < mine;
+                out_x[e / 4][e % 4] = real ? out_x[e / 4][e % 4] : 0;
+                if (KEYS) out_y[e / 4][e % 4] = real ? out_y[e / 4][e % 4] : 0;
+            }
         }
         if constexpr (KEYS) {
             const int64_t to_row = first * a.kv_stride + h * HEAD;
             store_piece<HEAD>(dk + to_row, a.kv_stride, row, tokens, HEAD, out_x, a.scale, a.scale);
             store_piece<HEAD>(dv + to_row, a.kv_stride, row, tokens, HEAD, out_y, 1.0f, 1.0f);
-            if (parts) add_columns(sums + warp_id() * HEAD, out_y, 1.0f);
         } else {
             store_piece<HEAD>(dq + first * a.q_stride + h * HEAD, a.q_stride, row, tokens, HEAD, out_x, a.scale, a.scale);
-            if (parts) add_columns(sums + warp_id() * HEAD, out_x, a.scale);
+            if (parts) {
+                UNROLL for (int e = 0; e < HEAD / 4; e++)
+                {
+                    float x = out_x[e / 2][e % 2] + out_x[e / 2][e % 2 + 2];
+                    UNROLL for (int step = 4; step < WARP; step *= 2) x += __shfl_xor_sync(ALL_LANES, x, step);
+                    if (lane_id() < 4) sums[warp_id() * HEAD + e / 2 * 8 + lane_id() * 2 + e % 2] += x * a.scale;
+                }
+            }
         }
     }
     /* Rows that have no unit. */
     const uint4 zeros = {};
-    for (int e = units * GROUP_ROWS * 8 + (int)threadIdx.x; e < tokens * 8; e += GROUPS * GROUP) {
+    for (int e = units * GROUP_ROWS * 8 + (int)threadIdx.x; e < tokens * 8; e += THREADS) {
         const int64_t column = h * HEAD + e % 8 * 8, r = first + e / 8;
         if constexpr (KEYS) {
             *reinterpret_cast<uint4 *>(dk + r * a.kv_stride + column) = zeros;
@@ -399,9 +510,9 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
     }
     __syncthreads();
     if (!parts || threadIdx.x >= HEAD) return;
-    float sum = 0;
-    for (int w = 0; w < GROUPS * GROUP / WARP; w++) sum += sums[w * HEAD + threadIdx.x];
-    parts[((int64_t)b * 2 + KEYS) * a.heads * HEAD + h * HEAD + threadIdx.x] = sum;
+    float all = 0;
+    for (int w = 0; w < THREADS / WARP; w++) all += sums[w * HEAD + threadIdx.x];
+    parts[((int64_t)b * 2 + KEYS) * a.heads * HEAD + h * HEAD + threadIdx.x] = all;
 }
 
 /* parts [sequence][2][heads * dim], unless NULL: column sums of a sequence's dq and its dv. */

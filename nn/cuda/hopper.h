@@ -5,7 +5,7 @@
  *   tensor_store         a box in shared memory -> a box of a matrix           [the same]
  *   arrivals             a barrier in shared memory: of threads, and of bytes  [mbarrier]
  *   group_multiply_add   D [64, 256] += A [64, 16] B [256, 16]^T               [wgmma.m64n256k16]
- *   group_product        D [64, N] += A [64, 16] B [N, 16]^T, N = 16, 32 or 64
+ *   group_product        D [64, N] += A [64, 16] B [N, 16]^T, N = 16 or 32; A in registers: 64 too
  *   group_gather         D [64, 64] += A [64, 16] B [16, 64], A in registers
  *
  * A tile in shared memory: rows of 64 bf16 (128 bytes), 1,024-byte aligned; 16-byte pack p of row r lies at place p ^ (r % 8) of
@@ -315,19 +315,45 @@ DEVICE void group_product(float (&d)[4][4], matrix_place a, matrix_place b, bool
     emulate_group_product(d[0], 4, a.at, b.at, add);
 #endif
 }
-DEVICE void group_product(float (&d)[8][4], matrix_place a, matrix_place b, bool add)
+/* The same, A in registers. */
+DEVICE void group_product(float (&d)[2][4], const words4 &a, matrix_place b, bool add)
 {
 #ifdef HOPPER_CODE
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n" PLACE("a", "%32") PLACE("b", "%33")
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %13, 0;\n" PLACE("b", "%12")
+                 "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7}, "
+                 "{%8, %9, %10, %11}, b, p, 1, 1, 0;\n}\n"
+                 : ACCUMULATOR4(0), ACCUMULATOR4(1)
+                 : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b.at), "r"((int)add));
+#elif !defined(__CUDACC__)
+    emulate_group_gather(d[0], 2, a.w, b.at, false, add);
+#endif
+}
+DEVICE void group_product(float (&d)[4][4], const words4 &a, matrix_place b, bool add)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n" PLACE("b", "%20")
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+                 "{%16, %17, %18, %19}, b, p, 1, 1, 0;\n}\n"
+                 : ACCUMULATOR4(0), ACCUMULATOR4(1), ACCUMULATOR4(2), ACCUMULATOR4(3)
+                 : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b.at), "r"((int)add));
+#elif !defined(__CUDACC__)
+    emulate_group_gather(d[0], 4, a.w, b.at, false, add);
+#endif
+}
+DEVICE void group_product(float (&d)[8][4], const words4 &a, matrix_place b, bool add)
+{
+#ifdef HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" PLACE("b", "%36")
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
                  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-                 "a, b, p, 1, 1, 0, 0;\n}\n"
+                 "{%32, %33, %34, %35}, b, p, 1, 1, 0;\n}\n"
                  : ACCUMULATOR4(0), ACCUMULATOR4(1), ACCUMULATOR4(2), ACCUMULATOR4(3), ACCUMULATOR4(4), ACCUMULATOR4(5),
                    ACCUMULATOR4(6), ACCUMULATOR4(7)
-                 : "r"(a.at), "r"(b.at), "r"((int)add));
+                 : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b.at), "r"((int)add));
 #elif !defined(__CUDACC__)
-    emulate_group_product(d[0], 8, a.at, b.at, add);
+    emulate_group_gather(d[0], 8, a.w, b.at, false, add);
 #endif
 }
 /* b: sixteen rows of a tile. */
@@ -343,7 +369,7 @@ DEVICE void group_gather(float (&d)[8][4], const words4 &a, matrix_place b)
                    ACCUMULATOR4(6), ACCUMULATOR4(7)
                  : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b.at));
 #elif !defined(__CUDACC__)
-    emulate_group_gather(d[0], a.w, b.at);
+    emulate_group_gather(d[0], 8, a.w, b.at, true, true);
 #endif
 }
 #undef ACCUMULATOR4

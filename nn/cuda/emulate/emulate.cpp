@@ -472,13 +472,17 @@ void emulate_group_product(float *d, int tiles, uint32_t a, uint32_t b, bool add
         }
 }
 
-void emulate_group_gather(float *d, const uint32_t *a, uint32_t b)
+/* B [tiles * 8, 16]^T, or turned, [16, tiles * 8]. */
+void emulate_group_gather(float *d, int tiles, const uint32_t *a, uint32_t b, bool turned, bool add)
 {
     const int t = m.now % 32, g = t / 4, c = t % 4;
-    for (int j = 0; j < 8; j++) {
-        uint32_t words[2];
-        for (int i = 0; i < 2; i++)
-            words[i] = emulate_bf16(element(b, 2 * c + 8 * i, 8 * j + g)) | (uint32_t)emulate_bf16(element(b, 2 * c + 8 * i + 1, 8 * j + g)) << 16;
+    for (int j = 0; j < tiles; j++) {
+        uint32_t words[2] = {0, 0};
+        for (int i = 0; i < 4; i++) {
+            const int k = 2 * c + i % 2 + i / 2 * 8, n = 8 * j + g;
+            words[i / 2] |= (uint32_t)emulate_bf16(turned ? element(b, k, n) : element(b, n, k)) << 16 * (i % 2);
+        }
+        for (int e = 0; e < 4 && !add; e++) d[4 * j + e] = 0;
         emulate_multiply_add(d + 4 * j, a, words[0], words[1]);
     }
 }

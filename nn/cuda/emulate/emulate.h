@@ -165,6 +165,6 @@ void emulate_tensor_store(const su_cuda_map *map, int column, int row, const voi
 void emulate_tensor_store_wait(int left);
 uint32_t emulate_shared_address(const void *p);
 void emulate_group_product(float *d, int tiles, uint32_t a, uint32_t b, bool add); /* 8 columns of D a tile, four numbers of d */
-void emulate_group_gather(float *d, const uint32_t *a, uint32_t b);
+void emulate_group_gather(float *d, int tiles, const uint32_t *a, uint32_t b, bool turned, bool add); /* A in registers */
 
 #endif
