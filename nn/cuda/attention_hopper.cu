@@ -38,6 +38,24 @@ struct attention_maps {
 };
 enum { Q, K, V, DO };
 
+enum { BARRIERS = 1 + 2 * GROUPS };
+
+/* Shared memory: the two tiles of the whole head, rows x 64 each; tiles of own rows; numbers; barriers. */
+struct hopper_rooms {
+    int rows, own, numbers, barriers, bytes;
+};
+static hopper_rooms rooms_of(int rows, int own_tiles, int numbers)
+{
+    hopper_rooms r = {};
+    r.rows = rows;
+    r.own = 2 * rows * SLICE_BYTES;
+    r.numbers = r.own + GROUPS * own_tiles * OWN_BYTES;
+    r.barriers = r.numbers + numbers * (int)sizeof(float);
+    r.bytes = 1024 + r.barriers + BARRIERS * (int)sizeof(arrivals);
+    return r;
+}
+
+#if !defined(__CUDA_ARCH__) || defined(HOPPER_CODE)
 /* A block's tiles begin at a multiple of 1,024 bytes. */
 DEVICE char *tiles_in(char *raw)
 {
@@ -55,7 +73,6 @@ DEVICE int group_id()
 }
 
 /* Barriers: what all have has come; own tiles of each group have; have been read. All threads; they may be used behind it. */
-enum { BARRIERS = 1 + 2 * GROUPS };
 DEVICE void barriers_begin(arrivals *full)
 {
     if (threadIdx.x == 0) {
@@ -80,21 +97,6 @@ DEVICE void fetch_whole(char *to, int rows, const su_cuda_map &x, const su_cuda_
     }
 }
 
-/* Shared memory: the two tiles of the whole head, rows x 64 each; tiles of own rows; numbers; barriers. */
-struct hopper_rooms {
-    int rows, own, numbers, barriers, bytes;
-};
-static hopper_rooms rooms_of(int rows, int own_tiles, int numbers)
-{
-    hopper_rooms r = {};
-    r.rows = rows;
-    r.own = 2 * rows * SLICE_BYTES;
-    r.numbers = r.own + GROUPS * own_tiles * OWN_BYTES;
-    r.barriers = r.numbers + numbers * (int)sizeof(float);
-    r.bytes = 1024 + r.barriers + BARRIERS * (int)sizeof(arrivals);
-    return r;
-}
-
 /* A [16][16] at row `row`, column `column` of a tile of hopper.h. */
 DEVICE words4 piece_of_tile(const char *tile, int row, int column)
 {
@@ -108,6 +110,8 @@ DEVICE words4 piece_of_tile(const char *tile, int row, int column)
 
 /* Powers of two that a row's scores may have above what is taken off them before it is raised, and its numbers scaled. */
 static constexpr float SLACK = 8.0f;
+
+#endif
 
 /* --- forward: of own rows the queries, where the second group later leaves its numbers for the first; maxima and sums of its rows --- */
 
@@ -284,6 +288,7 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
 
 /* --- backward: of own rows two tiles; shifts and D of all queries, and column sums of each warp --- */
 
+#if !defined(__CUDA_ARCH__) || defined(HOPPER_CODE)
 /* One of the two blocks of a head: KEYS, the first. */
 template <bool KEYS>
 DEVICE void attention_side(const attention_shape &a, const attention_maps &maps, char *room, const hopper_rooms &at, int head,
@@ -514,6 +519,8 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
     for (int w = 0; w < THREADS / WARP; w++) all += sums[w * HEAD + threadIdx.x];
     parts[((int64_t)b * 2 + KEYS) * a.heads * HEAD + h * HEAD + threadIdx.x] = all;
 }
+
+#endif
 
 /* parts [sequence][2][heads * dim], unless NULL: column sums of a sequence's dq and its dv. */
 __global__ void __launch_bounds__(GROUPS *GROUP, 2)

@@ -188,6 +188,16 @@ template <int V> DEVICE void store(bf16 *to, const float (&x)[V])
     }
 }
 
+/* The 128 bytes at an address will be read soon: brings them into the L2 cache. */
+DEVICE void prefetch(const void *at)
+{
+#ifdef __CUDACC__
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+#else
+    (void)at;
+#endif
+}
+
 /* --- 2^x and 1/x by the special function unit, to 2^-22 of the result: for what is rounded to bf16, or comes from it --- */
 
 static constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;

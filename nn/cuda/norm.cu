@@ -301,6 +301,7 @@ __global__ void __launch_bounds__(NORM_WARPS *WARP, N <= 4 ? 3 : 2)
             a[h] = *reinterpret_cast<const uint4 *>(dy + at + place[h]);
             b[h] = *reinterpret_cast<const uint4 *>(s + at + place[h]);
             if (EARLY && add) old[EARLY ? h : 0] = *reinterpret_cast<const uint4 *>(dx + at + place[h]);
+            if (!EARLY && add) prefetch(dx + at + place[h]);
         }
         UNROLL for (int h = 0; h < N; h++)
         {

@@ -108,16 +108,6 @@ DEVICE void copy_wait()
 #endif
 }
 
-/* The 128 bytes at an address will be read soon: brings them into the L2 cache. */
-DEVICE void prefetch(const void *at)
-{
-#ifdef __CUDACC__
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
-#else
-    (void)at;
-#endif
-}
-
 /* --- pieces of tiles [rows][stride] in shared memory; the tile's rows are 16 bytes apart modulo 128, so that
  * eight of them meet eight different banks --- */
 
