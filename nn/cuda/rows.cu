@@ -200,15 +200,17 @@ void su_cuda_drop_path(su_device *d, void *y, const void *x, double p, su_rng_ke
     });
 }
 
-/* --- gather, scatter: a block has a row --- */
+/* --- gather: a block has some rows, of each `lanes` threads --- */
 
 template <class T, int V>
-__global__ void gather_rows(T *y, const T *x, const int32_t *index, int width, bool add)
+__global__ void gather_rows(T *y, const T *x, const int32_t *index, int64_t rows, int width, int lanes, bool add)
 {
-    const int64_t r = blockIdx.x;
+    const int each = (int)blockDim.x / lanes, own = (int)threadIdx.x / lanes;
+    const int64_t r = (int64_t)blockIdx.x * each + own;
+    if (own >= each || r >= rows) return;
     const T *from = x + (int64_t)index[r] * width;
     T *to = y + r * width;
-    for (int i = (int)threadIdx.x * V; i < width; i += (int)blockDim.x * V) {
+    for (int i = (int)threadIdx.x % lanes * V; i < width; i += lanes * V) {
         float v[V], old[V];
         load(v, from + i);
         if (add) {
@@ -226,11 +228,14 @@ void su_cuda_gather(su_device *d, void *y, bool add, const void *x, const int32_
     by_type(c, [&](auto zero) {
         using T = decltype(zero);
         auto go = [&](auto kernel, int v) {
-            launch(c, "gather", rows, row_threads(width / v, ROW_THREADS), 0, kernel)((T *)y, (const T *)x, index, width, add);
+            const int lanes = width / v < ROW_THREADS ? width / v : (int)ROW_THREADS, threads = row_threads(ROW_THREADS / lanes * lanes, ROW_THREADS);
+            launch(c, "gather", su_cuda_parts(rows, threads / lanes), threads, 0, kernel)((T *)y, (const T *)x, index, rows, width, lanes, add);
         };
         BY_PACKS(T, width, y, x, NULL, gather_rows, go);
     });
 }
+
+/* --- scatter: a block has a row --- */
 
 template <class T, int V> __global__ void scatter_rows(T *table, const T *y, const int32_t *index, int width)
 {

@@ -16,7 +16,7 @@ THREADS = {
     "add_list": 1024, "sum_of_parts": 256, "cu_most": 1024, "cu_loss": 1024, "sort_scan": 1024,
     "norm_forward": 512, "norm_forward_warps": 128, "norm_backward_rows": 512, "norm_backward_warps": 128, "column_totals": 1024,
     "attention_forward": 128, "attention_dq": 128, "attention_dkv": 128, "attention_rows": 128, "attend_head": 128,
-    "attention_short_forward": 384,
+    "attention_short_forward": 384, "attention_hopper_forward": 512, "attention_hopper_backward": 512,  # two blocks of 256 a processor
 }
 STACK_BYTES = 16
 FIRST = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'")
