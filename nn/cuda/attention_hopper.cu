@@ -11,7 +11,10 @@
  *   the second    queries   q, do      k, v        p [queries][keys], ds                               dq += ds k
  *
  * That is seven products where five would do, but nothing of size T x T leaves registers and no thread waits for another's
- * tile; what is formed twice costs less than its exchange would (bench/LOG.md).
+ * tile; an exchange of ds and barriers for it in every step are held to cost more (bench/LOG.md).
+ *
+ * Tiles are whole pieces; rows behind a sequence arrive as the next one's. They are set to zero, so that nothing there that is not
+ * finite reaches this one.
  *
  * A block has two groups of 128 threads, which take 64 rows in turn. Where their number is odd the groups share the last:
  * each has half of the columns, and the first puts both together. */
@@ -97,6 +100,19 @@ DEVICE void fetch_whole(char *to, int rows, const su_cuda_map &x, const su_cuda_
     }
 }
 
+/* Rows from .. to - 1 of both tiles become zeros. All threads, which have seen them arrive. */
+DEVICE void clear_rows(char *tiles, int rows, int from, int to)
+{
+    if (from >= to) return;
+    const uint4 zeros = {};
+    for (int e = (int)threadIdx.x * 16; e < (to - from) * SLICE_BYTES; e += GROUPS * GROUP * 16) {
+        *reinterpret_cast<uint4 *>(tiles + from * SLICE_BYTES + e) = zeros;
+        *reinterpret_cast<uint4 *>(tiles + (rows + from) * SLICE_BYTES + e) = zeros;
+    }
+    tensor_store_ready(); /* products read what was written */
+    __syncthreads();
+}
+
 /* A [16][16] at row `row`, column `column` of a tile of hopper.h. */
 DEVICE words4 piece_of_tile(const char *tile, int row, int column)
 {
@@ -139,6 +155,7 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
     const float scale = a.scale * LOG2_E;
     const matrix_place keys = matrix_at(room), values = matrix_at(room + rows * SLICE_BYTES);
     await(full, 0);
+    clear_rows(room, rows, length, columns);
     for (int n = 0; n < turns; n++) {
         const bool shared = n >= units / GROUPS;
         const int half = (columns / 2 + 15) / 16 * 16, row = unit_of(n) * GROUP_ROWS + thread / WARP * 16;
@@ -359,7 +376,10 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
         }
     }
     __syncthreads();
-    if (units > 0) await(full, 0);
+    if (units > 0) {
+        await(full, 0);
+        clear_rows(room, rows, KEYS ? tokens : length, columns);
+    }
 
     const float scale = a.scale * LOG2_E;
     [[maybe_unused]] const matrix_place x = matrix_at(own_x), y = matrix_at(own_y);

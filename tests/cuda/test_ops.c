@@ -212,6 +212,39 @@ static void attention(void **state)
     }
 }
 
+/* What stands behind a sequence in memory is the next one; where that is not finite, this one must not change. */
+static void a_sequence_does_not_see_its_neighbour(void **state)
+{
+    enum { TOKENS = 130, DIM = 64, WIDE = 3 * DIM, ROWS = 2 * TOKENS };
+    (void)state;
+    unsigned char *got[2][2]; /* of one sequence and of both: o, and the gradients, of the first */
+    su_device *d = tested;
+    su_error err = {0};
+    const size_t size = su_dtype_size(d->act), bytes[2] = {TOKENS * DIM * size, TOKENS * WIDE * size};
+    double *qkv = check_normal(31, ROWS * WIDE, 1), *d_o = check_normal(32, ROWS * DIM, 1);
+    for (int64_t i = TOKENS * WIDE; i < ROWS * WIDE; i++) qkv[i] = i % 3 ? NAN : INFINITY;
+    for (int64_t i = TOKENS * DIM; i < ROWS * DIM; i++) d_o[i] = NAN;
+    for (int n = 1; n <= 2; n++) {
+        const array in[] = {{"qkv", ACT, qkv, n * TOKENS * WIDE, IN}, {"d_o", ACT, d_o, n * TOKENS * DIM, IN}};
+        const array out[] = {{"o", ACT, NULL, n * TOKENS * DIM, OUT}, {"dqkv", ACT, NULL, n * TOKENS * WIDE, OUT}, {"lse", ACC, NULL, n * TOKENS, OUT}};
+        void *x = send(d, &in[0]), *g = send(d, &in[1]), *o = send(d, &out[0]), *dx = send(d, &out[1]), *lse = send(d, &out[2]);
+        const su_attention a = {.batch = n, .heads = 1, .dim = DIM, .tq = TOKENS, .tk = TOKENS, .q_stride = WIDE, .kv_stride = WIDE,
+                                .o_stride = DIM, .scale = 0.125};
+        d->ops->attention(d, &a, o, lse, x, su_act_at(d, x, DIM), su_act_at(d, x, 2 * DIM));
+        d->ops->attention_backward(d, &a, dx, su_act_at(d, dx, DIM), su_act_at(d, dx, 2 * DIM), NULL, NULL, g, o, lse, x,
+                                   su_act_at(d, x, DIM), su_act_at(d, x, 2 * DIM));
+        for (int k = 0; k < 2; k++) {
+            got[n - 1][k] = check_alloc(bytes[k], 1);
+            d->ops->download(d, got[n - 1][k], k ? dx : o, bytes[k]);
+        }
+        if (d->ops->sync(d, &err)) fail_msg("%s", err.message);
+        void *all[] = {x, g, o, dx, lse};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) d->ops->release(d, all[i]);
+    }
+    for (int k = 0; k < 2; k++) assert_memory_equal(got[0][k], got[1][k], bytes[k]);
+    check_free_all();
+}
+
 typedef struct {
     int32_t rows, heads, dim, longest, pool;
     bool listed;
@@ -920,6 +953,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest all[] = {
         cmocka_unit_test(linear_layers),
         cmocka_unit_test(attention),
+        cmocka_unit_test(a_sequence_does_not_see_its_neighbour),
         cmocka_unit_test(attention_over_a_cache),
         cmocka_unit_test(layer_norm),
         cmocka_unit_test(elements),
