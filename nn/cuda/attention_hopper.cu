@@ -25,6 +25,7 @@ enum {
     HEAD = 64,                           /* dim */
     MOST_ROWS = 272,                     /* of a sequence, in pieces of 16: what leaves room for two blocks a processor */
     GROUPS = 2,
+    THREADS = GROUPS * GROUP,
     PIECE = 64,                          /* keys at once, forward */
     STEP = 32,                           /* columns at once, backward */
     OWN_BYTES = GROUP_ROWS * SLICE_BYTES /* of one tile of own rows */
@@ -105,7 +106,7 @@ DEVICE void clear_rows(char *tiles, int rows, int from, int to)
 {
     if (from >= to) return;
     const uint4 zeros = {};
-    for (int e = (int)threadIdx.x * 16; e < (to - from) * SLICE_BYTES; e += GROUPS * GROUP * 16) {
+    for (int e = (int)threadIdx.x * 16; e < (to - from) * SLICE_BYTES; e += THREADS * 16) {
         *reinterpret_cast<uint4 *>(tiles + from * SLICE_BYTES + e) = zeros;
         *reinterpret_cast<uint4 *>(tiles + (rows + from) * SLICE_BYTES + e) = zeros;
     }
@@ -131,7 +132,7 @@ static constexpr float SLACK = 8.0f;
 
 /* --- forward: of own rows the queries, where the second group later leaves its numbers for the first; maxima and sums of its rows --- */
 
-__global__ void __launch_bounds__(GROUPS *GROUP, 2)
+__global__ void __launch_bounds__(THREADS, 2)
     attention_hopper_forward(attention_shape a, const GRID_CONSTANT attention_maps maps, hopper_rooms at, bf16 *o, float *lse)
 {
 #if !defined(__CUDA_ARCH__) || defined(HOPPER_CODE)
@@ -306,35 +307,15 @@ __global__ void __launch_bounds__(GROUPS *GROUP, 2)
 /* --- backward: of own rows two tiles; shifts and D of all queries, and column sums of each warp --- */
 
 #if !defined(__CUDA_ARCH__) || defined(HOPPER_CODE)
-/* One of the two blocks of a head: KEYS, the first. */
+/* Of every query its log-sum-exp in powers of two, infinite where p is 0, and D: eight lanes have one. sums [warp][64]: with KEYS column
+ * sums of dv, which are do's, since p of a query adds up to one; else zeros. */
 template <bool KEYS>
-DEVICE void attention_side(const attention_shape &a, const attention_maps &maps, char *room, const hopper_rooms &at, int head,
-                           bf16 *dq, bf16 *dk, bf16 *dv, float *parts, const bf16 *d_o, const bf16 *o, const float *lse)
+DEVICE void query_numbers(const attention_shape &a, float *shifts, float *deltas, float *sums, int rows, int head, int length,
+                          const bf16 *d_o, const bf16 *o, const float *lse)
 {
-    const int b = head / a.heads, h = head % a.heads, tokens = a.tq, length = a.lengths ? a.lengths[b] : tokens, rows = at.rows;
-    const int group = group_id(), thread = (int)threadIdx.x % GROUP, g = lane_id() / 4, t = lane_id() % 4;
-    const int64_t first = (int64_t)b * tokens; /* row of the matrices */
-    float *shifts = (float *)(void *)(room + at.numbers), *deltas = shifts + rows, *sums = deltas + rows;
-    arrivals *full = (arrivals *)(void *)(room + at.barriers), *own_full = full + 1 + group, *own_taken = full + 1 + GROUPS + group;
-    char *const own_x = room + at.own + group * 2 * OWN_BYTES, *const own_y = own_x + OWN_BYTES;
-    constexpr int X = KEYS ? K : Q, Y = KEYS ? V : DO, WHOLE_X = KEYS ? Q : K, WHOLE_Y = KEYS ? DO : V;
-
-    const int mine = KEYS ? length : tokens, columns = KEYS ? rows : (length + 15) / 16 * 16;
-    const int units = columns > 0 ? (mine + GROUP_ROWS - 1) / GROUP_ROWS : 0, turns = units / GROUPS + units % GROUPS;
-    auto unit_of = [&](int n) { return n < units / GROUPS ? n * GROUPS + group : units - 1; };
-    auto fetch_own = [&](int n) {
-        const int row = (int)first + unit_of(n) * GROUP_ROWS;
-        arrive_for(own_full, 2 * OWN_BYTES);
-        tensor_load(own_x, &maps.own[X], h * HEAD, row, own_full);
-        tensor_load(own_y, &maps.own[Y], h * HEAD, row, own_full);
-    };
-    barriers_begin(full);
-    if (units > 0 && threadIdx.x == 0) fetch_whole(room, rows, maps.half[WHOLE_X], maps.half[WHOLE_Y], h * HEAD, (int)first, full);
-    if (turns > 0 && thread == 0) fetch_own(0);
-
-    /* Of every query the log-sum-exp, infinite where p is 0, and D: eight lanes have one. Sums of columns: those of dv are do's,
-     * since p of a query adds up to one. */
-    constexpr int THREADS = GROUPS * GROUP, TOGETHER = 3;
+    constexpr int TOGETHER = 3;
+    const int tokens = a.tq, h = head % a.heads;
+    const int64_t first = (int64_t)(head / a.heads) * tokens;
     [[maybe_unused]] float sum[8] = {};
     for (int i = (int)threadIdx.x; i < rows; i += THREADS)
         shifts[i] = i < tokens && length > 0 ? lse[(int64_t)head * tokens + i] * LOG2_E : INFINITY;
@@ -375,6 +356,35 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
             UNROLL for (int k = 0; k < 8; k++) sums[warp_id() * HEAD + lane_id() * 8 + k] = length > 0 ? sum[k] : 0;
         }
     }
+}
+
+/* One of the two blocks of a head: KEYS, the first. */
+template <bool KEYS>
+DEVICE void attention_side(const attention_shape &a, const attention_maps &maps, char *room, const hopper_rooms &at, int head,
+                           bf16 *dq, bf16 *dk, bf16 *dv, float *parts, const bf16 *d_o, const bf16 *o, const float *lse)
+{
+    const int b = head / a.heads, h = head % a.heads, tokens = a.tq, length = a.lengths ? a.lengths[b] : tokens, rows = at.rows;
+    const int group = group_id(), thread = (int)threadIdx.x % GROUP, g = lane_id() / 4, t = lane_id() % 4;
+    const int64_t first = (int64_t)b * tokens; /* row of the matrices */
+    float *shifts = (float *)(void *)(room + at.numbers), *deltas = shifts + rows, *sums = deltas + rows;
+    arrivals *full = (arrivals *)(void *)(room + at.barriers), *own_full = full + 1 + group, *own_taken = full + 1 + GROUPS + group;
+    char *const own_x = room + at.own + group * 2 * OWN_BYTES, *const own_y = own_x + OWN_BYTES;
+    constexpr int X = KEYS ? K : Q, Y = KEYS ? V : DO, WHOLE_X = KEYS ? Q : K, WHOLE_Y = KEYS ? DO : V;
+
+    const int mine = KEYS ? length : tokens, columns = KEYS ? rows : (length + 15) / 16 * 16;
+    const int units = columns > 0 ? (mine + GROUP_ROWS - 1) / GROUP_ROWS : 0, turns = units / GROUPS + units % GROUPS;
+    auto unit_of = [&](int n) { return n < units / GROUPS ? n * GROUPS + group : units - 1; };
+    auto fetch_own = [&](int n) {
+        const int row = (int)first + unit_of(n) * GROUP_ROWS;
+        arrive_for(own_full, 2 * OWN_BYTES);
+        tensor_load(own_x, &maps.own[X], h * HEAD, row, own_full);
+        tensor_load(own_y, &maps.own[Y], h * HEAD, row, own_full);
+    };
+    barriers_begin(full);
+    if (units > 0 && threadIdx.x == 0) fetch_whole(room, rows, maps.half[WHOLE_X], maps.half[WHOLE_Y], h * HEAD, (int)first, full);
+    if (turns > 0 && thread == 0) fetch_own(0);
+
+    query_numbers<KEYS>(a, shifts, deltas, sums, rows, head, length, d_o, o, lse);
     __syncthreads();
     if (units > 0) {
         await(full, 0);
@@ -543,7 +553,7 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
 #endif
 
 /* parts [sequence][2][heads * dim], unless NULL: column sums of a sequence's dq and its dv. */
-__global__ void __launch_bounds__(GROUPS *GROUP, 2)
+__global__ void __launch_bounds__(THREADS, 2)
     attention_hopper_backward(attention_shape a, const GRID_CONSTANT attention_maps maps, hopper_rooms at, bf16 *dq, bf16 *dk,
                               bf16 *dv, float *parts, const bf16 *d_o, const bf16 *o, const float *lse)
 {
@@ -584,7 +594,7 @@ bool su_cuda_attention_hopper(su_cuda *c, const attention_shape &a, bf16 *o, flo
     attention_maps maps;
     if (!take(c, a, maps, q, k, v, NULL)) return false;
     const hopper_rooms at = rooms_of(whole_rows(a), 1, 4 * GROUP);
-    launch(c, "attention", (int64_t)a.batch * a.heads, GROUPS * GROUP, (size_t)at.bytes, attention_hopper_forward)(a, maps, at, o, lse);
+    launch(c, "attention", (int64_t)a.batch * a.heads, THREADS, (size_t)at.bytes, attention_hopper_forward)(a, maps, at, o, lse);
     return true;
 }
 
@@ -599,8 +609,8 @@ bool su_cuda_attention_hopper_backward(su_cuda *c, const attention_shape &a, bf1
         parts = (float *)su_cuda_scratch(c, (size_t)((int64_t)a.batch * 2 * width) * sizeof(float));
         if (!parts) return true;
     }
-    const hopper_rooms at = rooms_of(whole_rows(a), 2, 2 * whole_rows(a) + GROUPS * GROUP / WARP * HEAD);
-    launch(c, "attention_backward", (int64_t)a.batch * a.heads * 2, GROUPS * GROUP, (size_t)at.bytes,
+    const hopper_rooms at = rooms_of(whole_rows(a), 2, 2 * whole_rows(a) + THREADS / WARP * HEAD);
+    launch(c, "attention_backward", (int64_t)a.batch * a.heads * 2, THREADS, (size_t)at.bytes,
            attention_hopper_backward)(a, maps, at, dq, dk, dv, parts, d_o, o, lse);
     float *const sums[2] = {dbq, dbv};
     if (parts) su_cuda_join(c, sums, 2, parts, a.batch, (int32_t)width);
