@@ -450,7 +450,7 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
     } else if (!d_pooled || c->pooling == SU_POOLING_CLS) {
         d->ops->zero(d, dx, (size_t)(behind * c->width) * su_dtype_size(d->act));
         if (d_pooled)
-            d->ops->scatter_add(d, dx, false, d_pooled, device_list(t, LIST_CLS_ROW), in->batch, c->width);
+            d->ops->scatter_add(d, dx, rows, false, d_pooled, device_list(t, LIST_CLS_ROW), in->batch, c->width);
     } else {
         d->ops->mean_pool_backward(d, dx, d_pooled, vit ? NULL : t->lengths, in->batch, t->tokens_now,
                                    vit ? 1 : 0, c->width);
@@ -467,10 +467,10 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
     if (vit) {
         int32_t kept = t->tokens_now - 1, cut = c->channels * c->patch * c->patch;
         int64_t patches = (int64_t)in->batch * kept;
-        d->ops->scatter_add(d, su_param_grad(p, t->position), true, dx, device_list(t, LIST_POSITION), rows,
+        d->ops->scatter_add(d, su_param_grad(p, t->position), 1 + all_patches(c), true, dx, device_list(t, LIST_POSITION), rows,
                             c->width);
         d->ops->gather(d, t->d_small, false, dx, device_list(t, LIST_CLS_ROW), in->batch, c->width);
-        d->ops->scatter_add(d, su_param_grad(p, t->cls), true, t->d_small, device_list(t, LIST_ZERO),
+        d->ops->scatter_add(d, su_param_grad(p, t->cls), 1, true, t->d_small, device_list(t, LIST_ZERO),
                             in->batch, c->width);
         d->ops->gather(d, t->d_small, false, dx, device_list(t, LIST_PATCH_ROW), patches, c->width);
         d->ops->linear_backward(d, NULL, false, su_param_grad(p, t->patch_w), su_param_grad(p, t->patch_b),
@@ -480,11 +480,11 @@ su_status su_tower_backward(su_tower *t, const su_tower_input *in, const void *d
         d->ops->norm_backward(d, dx, false, NULL, su_param_grad(p, t->norm_w), su_param_grad(p, t->norm_b), dx,
                               t->norm_sum, t->norm_mean, t->norm_rstd, su_param_weight(p, t->norm_w), rows,
                               c->width);
-        d->ops->scatter_add(d, su_param_grad(p, t->word), true, dx, device_list(t, LIST_SOURCE), rows,
+        d->ops->scatter_add(d, su_param_grad(p, t->word), c->vocabulary, true, dx, device_list(t, LIST_SOURCE), rows,
                             c->width);
-        d->ops->scatter_add(d, su_param_grad(p, t->position), true, dx, device_list(t, LIST_POSITION), rows,
+        d->ops->scatter_add(d, su_param_grad(p, t->position), c->positions, true, dx, device_list(t, LIST_POSITION), rows,
                             c->width);
-        d->ops->scatter_add(d, su_param_grad(p, t->type), true, dx, device_list(t, LIST_ZERO), rows,
+        d->ops->scatter_add(d, su_param_grad(p, t->type), c->types, true, dx, device_list(t, LIST_ZERO), rows,
                             c->width);
     }
     if (in->final) su_params_ready(p, vit ? t->cls : t->word, t->blocks[0].qkv_w); /* all before the blocks */

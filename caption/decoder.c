@@ -268,9 +268,9 @@ static void embed_backward(su_decoder *d, const su_decoder_input *in, void *dx)
     embed_dropout(d, in, dx);
     ops->norm_backward(d->device, dx, false, NULL, su_param_grad(p, d->norm_w), su_param_grad(p, d->norm_b), dx,
                        d->sum, d->mean, d->rstd, su_param_weight(p, d->norm_w), rows, w);
-    ops->scatter_add(d->device, su_param_grad(p, d->word), true, dx, list_of(d, LIST_ID), rows, w);
-    ops->scatter_add(d->device, su_param_grad(p, d->position), true, dx, list_of(d, LIST_POSITION), rows, w);
-    ops->scatter_add(d->device, su_param_grad(p, d->type), true, dx, list_of(d, LIST_TYPE), rows, w);
+    ops->scatter_add(d->device, su_param_grad(p, d->word), d->config.vocabulary, true, dx, list_of(d, LIST_ID), rows, w);
+    ops->scatter_add(d->device, su_param_grad(p, d->position), d->config.positions, true, dx, list_of(d, LIST_POSITION), rows, w);
+    ops->scatter_add(d->device, su_param_grad(p, d->type), d->config.types, true, dx, list_of(d, LIST_TYPE), rows, w);
 }
 
 static double read_loss(su_device *d, const void *value)

@@ -186,9 +186,9 @@ typedef struct {
     /* y[r] = x[index[r]] (y[r] += when add). */
     void (*gather)(su_device *d, void *y, bool add, const void *x, const int32_t *index, int64_t rows,
                    int32_t width);
-    /* table[index[r]] += y[r], in ascending r for each destination: deterministic. table: acc when to_acc,
-     * else act. */
-    void (*scatter_add)(su_device *d, void *table, bool to_acc, const void *y, const int32_t *index,
+    /* table[index[r]] += y[r], in ascending r for each destination: deterministic. table [places, width]: acc when
+     * to_acc, else act. */
+    void (*scatter_add)(su_device *d, void *table, int64_t places, bool to_acc, const void *y, const int32_t *index,
                         int64_t rows, int32_t width);
     /* table[index[r]] = y[r]; no index twice. */
     void (*scatter)(su_device *d, void *table, const void *y, const int32_t *index, int64_t rows,

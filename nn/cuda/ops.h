@@ -63,7 +63,7 @@ void su_cuda_normalise_backward(su_device *d, void *dx, const void *dz, const vo
                                 int64_t rows, int32_t width);
 
 /* scatter.cu */
-void su_cuda_scatter_add(su_device *d, void *table, bool to_acc, const void *y, const int32_t *index,
+void su_cuda_scatter_add(su_device *d, void *table, int64_t places, bool to_acc, const void *y, const int32_t *index,
                          int64_t rows, int32_t width);
 
 /* loss.cu */

@@ -205,12 +205,12 @@ static void add_up(su_cuda *c, Table *table, float *parts, const T *y, const ent
     launch(c, "scatter_add", chunks - 1, threads, 0, join_chunks<Table, V>)(table, head, tail, list, rows, width);
 }
 
-/* The list in `a` or `b`, whichever it ends in. */
-static const entry *sort(su_cuda *c, entry *a, entry *b, int32_t *totals, const int32_t *index, int64_t rows)
+/* The list in `a` or `b`, whichever it ends in. Keys are below `places`: digits beyond are zeros, and not looked at. */
+static const entry *sort(su_cuda *c, entry *a, entry *b, int32_t *totals, const int32_t *index, int64_t rows, int64_t places)
 {
     const int64_t blocks = su_cuda_parts(rows, SORT_CHUNK);
     const entry *from = NULL;
-    for (int shift = 0; shift < 32; shift += DIGIT_BITS) {
+    for (int shift = 0; shift == 0 || (places - 1) >> shift > 0; shift += DIGIT_BITS) {
         entry *to = from == a ? b : a;
         launch(c, "scatter_add", blocks, SORT_THREADS, 0, sort_count)(totals, from, index, rows, shift);
         launch(c, "scatter_add", 1, SCAN_THREADS, 0, sort_scan)(totals, DIGITS * blocks);
@@ -220,7 +220,7 @@ static const entry *sort(su_cuda *c, entry *a, entry *b, int32_t *totals, const 
     return from;
 }
 
-void su_cuda_scatter_add(su_device *d, void *table, bool to_acc, const void *y, const int32_t *index,
+void su_cuda_scatter_add(su_device *d, void *table, int64_t places, bool to_acc, const void *y, const int32_t *index,
                          int64_t rows, int32_t width)
 {
     su_cuda *c = su_cuda_of(d);
@@ -230,7 +230,7 @@ void su_cuda_scatter_add(su_device *d, void *table, bool to_acc, const void *y, 
     char *memory = (char *)su_cuda_scratch(c, 2 * lists + counts + (size_t)(2 * chunks * width) * sizeof(float));
     if (!memory) return;
     const entry *list = sort(c, (entry *)(void *)memory, (entry *)(void *)(memory + lists),
-                             (int32_t *)(void *)(memory + 2 * lists), index, rows);
+                             (int32_t *)(void *)(memory + 2 * lists), index, rows, places);
     float *parts = (float *)(void *)(memory + 2 * lists + counts);
     by_type(c, [&](auto zero) {
         using T = decltype(zero);

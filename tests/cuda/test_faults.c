@@ -58,7 +58,7 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     d->ops->attention_backward(d, &a, m[9], m[10], m[11], m[5], m[6], m[4], m[7], m[8], m[0], m[1], m[3]);
     d->ops->norm(d, m[7], NULL, m[8], m[12], m[9], NULL, m[3], m[3], 1e-5, ROWS, WIDTH);
     d->ops->norm_backward(d, m[10], false, m[6], m[5], m[6], m[7], m[9], m[8], m[12], m[3], ROWS, WIDTH);
-    d->ops->scatter_add(d, m[5], true, m[10], index, ROWS, WIDTH);
+    d->ops->scatter_add(d, m[5], WIDTH, true, m[10], index, ROWS, WIDTH);
     d->ops->cross_entropy(d, m[13], NULL, m[7], m[7], index, 0.1, 1, ROWS, WIDTH);
     d->ops->normalise(d, m[14], m[8], m[0], ROWS, WIDTH);
     note(o, d->ops->infonce(d, m[13], m[15], m[15], m[13], m[14], m[14], m[13], 1, ROWS, WIDTH, &err), &err);

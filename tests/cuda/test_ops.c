@@ -396,7 +396,7 @@ static void elements(void **state)
     }
 }
 
-enum { TABLE = 12 };
+enum { TABLE = 20 }; /* numbers of two digits */
 
 static void run_gather(su_device *d, void **m, const void *arguments)
 {
@@ -407,8 +407,8 @@ static void run_gather(su_device *d, void **m, const void *arguments)
 static void run_scatter_add(su_device *d, void **m, const void *arguments)
 {
     const rows_case *c = arguments;
-    d->ops->scatter_add(d, m[0], true, m[2], m[3], c->rows, c->width);
-    d->ops->scatter_add(d, m[1], false, m[2], m[3], c->rows, c->width);
+    d->ops->scatter_add(d, m[0], TABLE, true, m[2], m[3], c->rows, c->width);
+    d->ops->scatter_add(d, m[1], TABLE, false, m[2], m[3], c->rows, c->width);
 }
 
 static void run_scatter(su_device *d, void **m, const void *arguments)

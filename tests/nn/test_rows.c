@@ -145,7 +145,7 @@ static void gather_reads_rows_and_scatter_add_is_its_transpose(void **state)
                 d->ops->gather(d, out, true, dt, di, rows, width);
                 check_close("gather, add", check_take(d, out, rows * width), added, rows * width,
                             tolerance_of(types[t]));
-                d->ops->scatter_add(d, dt, threads % 2, dy, di, rows, width);
+                d->ops->scatter_add(d, dt, table_rows, threads % 2, dy, di, rows, width);
                 double *got = check_take(d, dt, table_rows * width);
                 check_close("scatter_add", got, scattered, table_rows * width, tolerance_of(types[t]));
                 if (!first) first = got;
