@@ -237,8 +237,9 @@ typedef struct {
     /* --- optimiser (all C; n elements) ------------------------------------------------------------------ */
     /* Accumulated in double; waits. */
     void (*sum_squares)(su_device *d, double *result, const void *x, int64_t n);
-    /* Of all elements up to the last run's end; runs ascend. */
-    void (*adamw)(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o,
+    /* Of all elements up to the last run's end; runs ascend. narrow: A, receives the new w too; NULL: nothing, as always where
+     * A is C. */
+    void (*adamw)(su_device *d, void *w, void *narrow, void *m, void *v, const void *g, const su_adamw *o,
                   const su_adamw_run *runs, int32_t count);
 
     /* --- search ----------------------------------------------------------------------------------------- */

@@ -496,7 +496,7 @@ static bool next_run(const su_params *p, int64_t *i, int64_t *offset, int64_t *s
     return true;
 }
 
-/* One AdamW step of what is this rank's; factor: of the learning rates. */
+/* One AdamW step of what is this rank's, which alone refreshes what is computed with; factor: of the learning rates. */
 static su_status update(su_params *p, const su_optimiser *o, const su_adamw *adam, double factor, su_error *err)
 {
     su_device *d = p->device;
@@ -520,8 +520,9 @@ static su_status update(su_params *p, const su_optimiser *o, const su_adamw *ada
             else
                 runs[count++] = run;
         }
+        void *narrow = p->compute != p->master && !d->comm ? su_act_at(d, p->compute, offset + from - state) : NULL;
         if (count)
-            d->ops->adamw(d, su_acc_at(d, p->master, offset + from - state), su_acc_at(d, p->m, from - first),
+            d->ops->adamw(d, su_acc_at(d, p->master, offset + from - state), narrow, su_acc_at(d, p->m, from - first),
                           su_acc_at(d, p->v, from - first), su_acc_at(d, p->grad, from), adam, runs, count);
     }
     su_free(runs);
@@ -566,6 +567,6 @@ su_status su_optimiser_step(const su_optimiser *o, su_params *p, int64_t step, d
     st = update(p, o, &adam, su_schedule(o, step), err);
     if (!st && d->comm) st = gather_weights(p, err);
     zero_gradients(p);
-    su_params_refresh(p);
+    if (d->comm) su_params_refresh(p);
     return st;
 }

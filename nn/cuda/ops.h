@@ -84,7 +84,7 @@ su_status su_cuda_cu(su_device *d, void *loss, void *const *dz, const void *cons
 
 /* optimiser.cu */
 void su_cuda_sum_squares(su_device *d, double *result, const void *x, int64_t n);
-void su_cuda_adamw(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o,
+void su_cuda_adamw(su_device *d, void *w, void *narrow, void *m, void *v, const void *g, const su_adamw *o,
                    const su_adamw_run *runs, int32_t count);
 
 /* search.cu */

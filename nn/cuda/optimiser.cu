@@ -61,7 +61,7 @@ struct adamw_runs {
 
 template <int V>
 __global__ void __launch_bounds__(THREADS)
-    adamw_packs(float *w, float *m, float *v, const float *g, const GRID_CONSTANT adamw_runs runs, adamw_step s, int64_t packs)
+    adamw_packs(float *w, bf16 *narrow, float *m, float *v, const float *g, const GRID_CONSTANT adamw_runs runs, adamw_step s, int64_t packs)
 {
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= packs) return;
@@ -87,11 +87,12 @@ __global__ void __launch_bounds__(THREADS)
         wi[k] = wi[k] * shrink - rate * mi[k] / (sqrtf(vi[k] * s.unbias2) + s.eps);
     }
     store(w + i * V, wi);
+    if (narrow) store(narrow + i * V, wi);
     store(m + i * V, mi);
     store(v + i * V, vi);
 }
 
-void su_cuda_adamw(su_device *d, void *w, void *m, void *v, const void *g, const su_adamw *o, const su_adamw_run *runs,
+void su_cuda_adamw(su_device *d, void *w, void *narrow, void *m, void *v, const void *g, const su_adamw *o, const su_adamw_run *runs,
                    int32_t count)
 {
     su_cuda *c = su_cuda_of(d);
@@ -102,7 +103,7 @@ void su_cuda_adamw(su_device *d, void *w, void *m, void *v, const void *g, const
     int64_t from = 0;
     for (int32_t first = 0; first < count; first += RUNS) {
         adamw_runs list = {};
-        bool packs = su_cuda_packs(from, size, w, m, v) && su_cuda_packs(from, size, g, NULL, NULL);
+        bool packs = su_cuda_packs(from, size, w, m, v) && su_cuda_packs(from, size, g, NULL, NULL) && !((uintptr_t)narrow & 7);
         for (; list.count < RUNS && first + list.count < count; list.count++) {
             const su_adamw_run *r = &runs[first + list.count];
             list.at[list.count] = {r->end - from, (float)(1 - r->lr * r->weight_decay), (float)(r->lr / correction1)};
@@ -111,7 +112,7 @@ void su_cuda_adamw(su_device *d, void *w, void *m, void *v, const void *g, const
         const int64_t n = list.at[list.count - 1].end;
         auto go = [&](auto kernel, int packed) {
             launch(c, "adamw", su_cuda_parts(n / packed, THREADS), THREADS, 0, kernel)(
-                (float *)w + from, (float *)m + from, (float *)v + from, (const float *)g + from, list, s, n / packed);
+                (float *)w + from, narrow ? (bf16 *)narrow + from : NULL, (float *)m + from, (float *)v + from, (const float *)g + from, list, s, n / packed);
         };
         packs ? go(adamw_packs<4>, 4) : go(adamw_packs<1>, 1);
         from += n;

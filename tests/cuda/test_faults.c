@@ -66,7 +66,7 @@ static void operate(su_device *d, void **m, int32_t *index, outcome *o)
     const void *z[] = {m[14]};
     note(o, d->ops->cu(d, m[13], dz, z, 1, SU_CENTROIDS_RAW, 1, ROWS, WIDTH, &err), &err);
     d->ops->sum_squares(d, &squares, m[5], NUMBERS);
-    d->ops->adamw(d, m[5], m[15], m[16], m[15], &adamw, &run, 1);
+    d->ops->adamw(d, m[5], NULL, m[15], m[16], m[15], &adamw, &run, 1);
     note(o, d->ops->top_k(d, best, scores, m[14], m[14], d->acc, 0, 2, ROWS, WIDTH, 1, &err), &err);
     if (d->act == SU_DTYPE_BF16)
         note(o, d->ops->top_k(d, best, scores, m[14], m[0], d->act, 0, 2, ROWS, WIDTH, 1, &err), &err);

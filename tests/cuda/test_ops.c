@@ -687,7 +687,25 @@ static void run_adamw(su_device *d, void **m, const void *arguments)
         if (end > n || count == 299) end = n;
         runs[count] = (su_adamw_run){end, 1e-2 * (1 + count % 3), count % 2 ? 0.2 : 0};
     }
-    d->ops->adamw(d, m[0], m[1], m[2], m[3], &o, runs, count);
+    d->ops->adamw(d, m[0], d->act != d->acc ? m[4] : NULL, m[1], m[2], m[3], &o, runs, count);
+}
+
+/* What adamw leaves in `narrow` are its weights, converted. */
+static void the_new_weights_as_activations(const array *a, int64_t n)
+{
+    su_device *d = tested;
+    su_error err = {0};
+    void *m[5], *converted = send(d, &a[4]);
+    for (int i = 0; i < 5; i++) m[i] = send(d, &a[i]);
+    run_adamw(d, m, &n);
+    d->ops->convert(d, converted, d->act, m[0], d->acc, n);
+    uint16_t *got = check_alloc(n, sizeof *got), *want = check_alloc(n, sizeof *want);
+    d->ops->download(d, got, m[4], (size_t)n * sizeof *got);
+    d->ops->download(d, want, converted, (size_t)n * sizeof *want);
+    if (d->ops->sync(d, &err)) fail_msg("%s", err.message);
+    assert_memory_equal(got, want, (size_t)n * sizeof *got);
+    for (int i = 0; i < 5; i++) d->ops->release(d, m[i]);
+    d->ops->release(d, converted);
 }
 
 static void optimiser(void **state)
@@ -702,7 +720,10 @@ static void optimiser(void **state)
                            {"m", ACC, check_normal(2, n, 1), n, OUT},
                            {"v", ACC, v, n, OUT},
                            {"g", ACC, g, n, IN}};
-        compare_within("adamw", a, 4, run_adamw, &n, su_tolerance("cuda.f32"));
+        const array narrow = {"narrow", ACT, NULL, n, IN}; /* by a device whose activations are narrower than its weights */
+        const array with[] = {a[0], a[1], a[2], a[3], narrow};
+        compare_within("adamw", with, 5, run_adamw, &n, su_tolerance("cuda.f32"));
+        if (is_bf16()) the_new_weights_as_activations(with, n);
         su_device *devices[] = {tested, cpu};
         for (int k = 0; k < 2; k++) {
             void *x = send(devices[k], &a[3]);
