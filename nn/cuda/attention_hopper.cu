@@ -417,6 +417,16 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
                 held_y[k] = piece_of_tile(own_y, warp * 16, 16 * k);
             }
         }
+        auto form = [&](auto &to, matrix_place own, const words4(&held)[HEAD / 16], matrix_place whole) {
+            UNROLL for (int k = 0; k < HEAD; k += 16)
+            {
+                if constexpr (KEYS)
+                    group_product(to, columns_on(own, k), columns_on(whole, k), k > 0);
+                else
+                    group_product(to, held[k / 16], columns_on(whole, k), k > 0);
+            }
+            group_commit();
+        };
         /* Columns c .. c + 8 N - 1 of scores; where N = 2 there may be keys behind the length. */
         auto step = [&](auto count, int c) {
             constexpr int N = decltype(count)::value;
@@ -424,22 +434,8 @@ DEVICE void attention_side(const attention_shape &a, const attention_maps &maps,
             const matrix_place part_x = rows_on(all_x, c), part_y = rows_on(all_y, c);
             group_wait<0>(); /* registers do not suffice for what goes on and this */
             group_fence();
-            UNROLL for (int k = 0; k < HEAD; k += 16)
-            {
-                if constexpr (KEYS)
-                    group_product(s, columns_on(x, k), columns_on(part_x, k), k > 0);
-                else
-                    group_product(s, held_x[k / 16], columns_on(part_x, k), k > 0);
-            }
-            group_commit();
-            UNROLL for (int k = 0; k < HEAD; k += 16)
-            {
-                if constexpr (KEYS)
-                    group_product(d, columns_on(y, k), columns_on(part_y, k), k > 0);
-                else
-                    group_product(d, held_y[k / 16], columns_on(part_y, k), k > 0);
-            }
-            group_commit();
+            form(s, x, held_x, part_x);
+            form(d, y, held_y, part_y);
             [[maybe_unused]] float of_query[N][2];
             if constexpr (KEYS) {
                 UNROLL for (int j = 0; j < N; j++) load<2>(of_query[j], shifts + c + 8 * j + 2 * t);
