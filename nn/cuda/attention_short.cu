@@ -18,6 +18,12 @@
 
 enum { PAD = 8, PIECE = 16 /* rows and columns of a product's piece */ };
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+static constexpr bool OLD_CODE = true; /* for which the compiler needs more registers */
+#else
+static constexpr bool OLD_CODE = false;
+#endif
+
 /* Warps of the largest block, so that a thread of it has 128 registers, or 168. */
 static constexpr int forward_warps(int tiles)
 {
@@ -274,6 +280,7 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
     constexpr int STRIDE = DIM + PAD, OWN = TILES * PIECE, EACH = 2 * TILES /* rows of o of four lanes at once */;
     constexpr bool BLOCKS = PARTS && TILES == 1;
     constexpr int TAKEN = PARTS ? (int)PIECE : OWN; /* queries whose dq a warp forms at once */
+    constexpr bool HELD = !PARTS && !(DROP && OLD_CODE); /* whether a warp's values stay in registers */
     const int block = BLOCKS ? keys_at_once : pieces(a.tk);
     const int span = PARTS ? queries_at_once : pieces(a.tq), across = span + PAD;
     DYNAMIC_SHARED(bf16, ks);
@@ -370,8 +377,8 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
                         kept[e] =
                             kept_bits(a.drop, ((uint64_t)head * a.tq + start + e % span) * a.tk + base + e / span * 32);
                 }
-                words4 values[TILES][DIM / 16]; /* they stay in registers where those suffice */
-                UNROLL for (int m = 0; m < TILES && !PARTS; m++)
+                words4 values[TILES][DIM / 16];
+                UNROLL for (int m = 0; m < TILES && HELD; m++)
                 {
                     UNROLL for (int d = 0; d < DIM; d += 16) values[m][d / 16] = piece_a(vs, STRIDE, own + m * PIECE, d);
                 }
@@ -389,7 +396,7 @@ __global__ void __launch_bounds__(backward_warps(DIM, TILES, PARTS) * WARP, DIM 
                         UNROLL for (int m = 0; m < TILES; m++)
                         {
                             const words4 x = piece_a(ks, STRIDE, own + m * PIECE, d);
-                            const words4 z = PARTS ? piece_a(vs, STRIDE, own + m * PIECE, d) : values[m][d / 16];
+                            const words4 z = HELD ? values[m][d / 16] : piece_a(vs, STRIDE, own + m * PIECE, d);
                             multiply_add(s[m][0], x, y.w[0], y.w[1]);
                             multiply_add(s[m][1], x, y.w[2], y.w[3]);
                             multiply_add(dp[m][0], z, w.w[0], w.w[1]);
