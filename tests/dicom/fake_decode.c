@@ -41,7 +41,7 @@ int main(void)
             strcpy(reply.message, "no memory");
             break;
         case 5:
-            for (volatile int i = 0;; i++) {
+            for (volatile unsigned i = 0;; i++) {
             }
         case 6:
             reply.status = SU_EFORMAT;
