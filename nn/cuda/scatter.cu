@@ -151,6 +151,7 @@ __global__ void add_chunks(Table *table, float *head, float *tail, const T *y, c
         float sum[V] = {}, v[V];
         int64_t from = first;
         for (int64_t e = first; e < last; e++) {
+            if (e > 0) within((int64_t)list[e].key - list[e - 1].key, INT32_MAX); /* in order: else two blocks would add to one place */
             if (list[e].key != list[from].key) {
                 put_run<Table, V>(table, head, tail, list, n, from, e, first, last, width, at, sum);
                 UNROLL for (int k = 0; k < V; k++) sum[k] = 0;
